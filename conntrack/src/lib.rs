@@ -1,0 +1,1 @@
+//! Connection tracking: what may stay after a change.
