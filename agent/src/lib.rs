@@ -1,1 +1,15 @@
-//! The agent.
+//! closeby: keeps Kubernetes Service traffic close by.
+//!
+//! One agent per node. The way of the data, one way only:
+//!
+//! ```text
+//! API objects ─convert▶ Change ─apply▶ Cluster ─compile▶ NodePlan ─render▶ Ruleset ─diff▶ Delta ─commit▶ kernel
+//!                                                           │                                        │
+//!                                                           └────render▶ Snapshot ──published after──┘
+//! ```
+//!
+//! Everything is decided in [`compile`]; what follows renders or carries out.
+//! `docs/architecture.md` is the map.
+
+pub mod compile;
+pub mod model;

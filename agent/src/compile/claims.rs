@@ -1,0 +1,129 @@
+//! Who owns a frontend when several Services claim it.
+//!
+//! A ClusterIP is never lost to a younger Service; between equals the oldest
+//! wins, then the smallest UID, then the name: the same winner in whatever
+//! order the claims came, so a restart decides as the run before it. The
+//! losers stay on the list and follow when the winner goes.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use closeby_nft::Family;
+use imbl::OrdMap;
+
+use super::facts::Facts;
+use super::plan::Frontend;
+use crate::model::{Service, ServiceName};
+
+/// All claims to all frontends.
+#[derive(Clone, Debug, Default)]
+pub struct Claims {
+    /// The claimants of each frontend, the winner first.
+    by_frontend: OrdMap<Frontend, Arc<[Arc<Standing>]>>,
+    by_service: OrdMap<ServiceName, Claim>,
+}
+
+/// What one Service claims.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    standing: Arc<Standing>,
+    /// In order, each once.
+    frontends: Arc<[Frontend]>,
+}
+
+/// How a Service stands against others; the least one wins.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Standing {
+    /// The oldest first, those without a date last.
+    created_s: i64,
+    uid: Arc<str>,
+    service: ServiceName,
+}
+
+/// What a Service claims: its frontends in the families that are programmed.
+#[must_use]
+pub fn of(service: &Service, facts: &Facts) -> Claim {
+    let standing = Standing {
+        created_s: service.created_s.unwrap_or(i64::MAX),
+        uid: service.uid.clone(),
+        service: service.name.clone(),
+    };
+    let mut frontends = Vec::with_capacity(service.ports.len());
+    for &addr in &service.cluster_ips {
+        let family = Family::of(addr);
+        if !facts.families.contains(&family) {
+            continue;
+        }
+        for port in &service.ports {
+            frontends.push(Frontend::ClusterIp { addr, proto: port.proto, port: port.port });
+            if let Some(port_number) = port.node_port {
+                frontends.push(Frontend::NodePort { family, proto: port.proto, port: port_number });
+            }
+        }
+    }
+    frontends.sort_unstable();
+    frontends.dedup();
+    Claim { standing: Arc::new(standing), frontends: frontends.into() }
+}
+
+impl Claims {
+    /// Replaces the claim of a Service; returns the other Services whose
+    /// fortune may have changed by it.
+    pub fn replace(
+        &mut self,
+        service: &ServiceName,
+        claim: Option<Claim>,
+    ) -> BTreeSet<ServiceName> {
+        let before = self.by_service.get(service).cloned();
+        if before == claim {
+            return BTreeSet::new();
+        }
+        let mut touched = BTreeSet::new();
+        if let Some(before) = before {
+            self.by_service.remove(service);
+            for frontend in before.frontends.iter() {
+                touched.extend(self.withdraw(frontend, service));
+            }
+        }
+        if let Some(claim) = claim {
+            for frontend in claim.frontends.iter() {
+                touched.extend(self.enter(*frontend, &claim.standing));
+            }
+            self.by_service.insert(service.clone(), claim);
+        }
+        touched
+    }
+
+    /// The Service that owns a frontend.
+    #[must_use]
+    pub fn owner(&self, frontend: &Frontend) -> Option<&ServiceName> {
+        self.by_frontend.get(frontend)?.first().map(|standing| &standing.service)
+    }
+
+    /// Takes a claimant off the list; returns who else stands on it.
+    fn withdraw(&mut self, frontend: &Frontend, service: &ServiceName) -> Vec<ServiceName> {
+        let Some(list) = self.by_frontend.get(frontend) else {
+            return Vec::new();
+        };
+        let rest: Vec<_> =
+            list.iter().filter(|standing| standing.service != *service).cloned().collect();
+        let others = rest.iter().map(|standing| standing.service.clone()).collect();
+        if rest.is_empty() {
+            self.by_frontend.remove(frontend);
+        } else {
+            self.by_frontend.insert(*frontend, rest.into());
+        }
+        others
+    }
+
+    /// Puts a claimant on the list; returns who else stands on it.
+    fn enter(&mut self, frontend: Frontend, standing: &Arc<Standing>) -> Vec<ServiceName> {
+        let mut list: Vec<_> =
+            self.by_frontend.get(&frontend).map(|list| list.to_vec()).unwrap_or_default();
+        let others = list.iter().map(|standing| standing.service.clone()).collect();
+        list.push(standing.clone());
+        list.sort_unstable();
+        self.by_frontend.insert(frontend, list.into());
+        others
+    }
+}

@@ -1,0 +1,179 @@
+//! What happens at each frontend of a Service.
+
+use std::sync::Arc;
+
+use closeby_nft::Family;
+
+use super::claims::Claims;
+use super::facts::Facts;
+use super::plan::{Entry, Frontend, Masquerade, Pool, PortPlan, Reach, ServicePlan};
+use super::pool::{self, Candidate};
+use super::select;
+use crate::model::{Cluster, Note, ObjectRef, Service, ServicePort, TrafficPolicy};
+
+/// The most endpoints drawn from for one port in one family: their count is
+/// the lower half of a class (`render::class`).
+pub const POOL_MAX: usize = 0xffff;
+
+/// Decides everything about one Service.
+#[must_use]
+pub fn service_plan(
+    service: &Service,
+    cluster: &Cluster,
+    facts: &Facts,
+    claims: &Claims,
+) -> ServicePlan {
+    let mut notes = Vec::new();
+    let mut ports = Vec::new();
+    for &addr in &service.cluster_ips {
+        let family = Family::of(addr);
+        if !facts.families.contains(&family) {
+            continue;
+        }
+        for (index, port) in service.ports.iter().enumerate() {
+            let slices = cluster.slices_of(&service.name);
+            let candidates = pool::candidates(slices, family, &port.name, port.proto, facts);
+            let decided = Decided::of(service, port, &candidates, facts);
+            let mut plan = decided.plan(port, family, &candidates);
+            for frontend in frontends(addr, port) {
+                match claims.owner(&frontend) {
+                    Some(owner) if *owner != service.name => {
+                        notes.push(lost(service, index, &frontend, owner));
+                    }
+                    _ => plan.frontends.push((frontend, decided.entry(&frontend))),
+                }
+            }
+            notes.extend(too_many(service, index, &plan));
+            ports.push(plan);
+        }
+    }
+    ServicePlan { ports, notes }
+}
+
+/// Where a port of a Service is reached through one of its ClusterIPs' families.
+fn frontends(addr: std::net::IpAddr, port: &ServicePort) -> impl Iterator<Item = Frontend> {
+    let proto = port.proto;
+    let family = Family::of(addr);
+    let node_port = port.node_port.map(|port| Frontend::NodePort { family, proto, port });
+    std::iter::once(Frontend::ClusterIp { addr, proto, port: port.port }).chain(node_port)
+}
+
+/// The pools of one port and what follows from them.
+struct Decided {
+    internal: TrafficPolicy,
+    external: TrafficPolicy,
+    any_usable: bool,
+    cluster: Pool,
+    local: Pool,
+}
+
+impl Decided {
+    fn of(
+        service: &Service,
+        port: &ServicePort,
+        candidates: &[Candidate<'_>],
+        facts: &Facts,
+    ) -> Self {
+        let (internal, external) = (service.internal_policy, service.external_policy);
+        let reached_from_outside = port.node_port.is_some();
+        // Traffic from outside under Local still needs the cluster's pool:
+        // for this node's pods and for the node itself.
+        let asks_cluster = internal == TrafficPolicy::Cluster || reached_from_outside;
+        let asks_local = internal == TrafficPolicy::Local
+            || (reached_from_outside && external == TrafficPolicy::Local);
+        Self {
+            internal,
+            external,
+            any_usable: select::any_usable(candidates),
+            cluster: if asks_cluster {
+                limited(select::cluster_pool(candidates, facts))
+            } else {
+                select::not_asked()
+            },
+            local: if asks_local {
+                limited(select::local_pool(candidates))
+            } else {
+                select::not_asked()
+            },
+        }
+    }
+
+    fn plan(&self, port: &ServicePort, family: Family, candidates: &[Candidate<'_>]) -> PortPlan {
+        let on_node = candidates.iter().filter(|candidate| candidate.on_node);
+        let reachable = on_node.map(|candidate| candidate.backend).filter(|backend| {
+            [&self.cluster, &self.local]
+                .iter()
+                .any(|pool| pool.backends.binary_search(backend).is_ok())
+        });
+        PortPlan {
+            name: port.name.clone(),
+            proto: port.proto,
+            family,
+            frontends: Vec::new(),
+            on_node: reachable.collect(),
+            cluster: self.cluster.clone(),
+            local: self.local.clone(),
+        }
+    }
+
+    fn entry(&self, frontend: &Frontend) -> Entry {
+        if !self.any_usable {
+            return Entry::Reject;
+        }
+        let cluster = |masquerade| Entry::Forward { reach: Reach::Cluster, masquerade };
+        match (frontend, self.internal, self.external) {
+            (Frontend::ClusterIp { .. }, TrafficPolicy::Cluster, _) => cluster(Masquerade::NotPods),
+            (Frontend::ClusterIp { .. }, TrafficPolicy::Local, _) => {
+                if self.local.backends.is_empty() {
+                    Entry::Drop
+                } else {
+                    Entry::Forward { reach: Reach::Local, masquerade: Masquerade::NotPods }
+                }
+            }
+            (Frontend::NodePort { .. }, _, TrafficPolicy::Cluster) => cluster(Masquerade::All),
+            (Frontend::NodePort { .. }, _, TrafficPolicy::Local) => Entry::ByOrigin,
+        }
+    }
+}
+
+/// The pool without what exceeds [`POOL_MAX`].
+fn limited(pool: Pool) -> Pool {
+    match pool.backends.get(..POOL_MAX) {
+        Some(head) if head.len() < pool.backends.len() => {
+            Pool { backends: Arc::from(head), ..pool }
+        }
+        _ => pool,
+    }
+}
+
+fn too_many(service: &Service, index: usize, plan: &PortPlan) -> Option<Note> {
+    let full = [&plan.cluster, &plan.local].iter().any(|pool| pool.backends.len() == POOL_MAX);
+    full.then(|| {
+        let problem = format!(
+            "has {POOL_MAX} or more {} endpoints; those after the first {POOL_MAX} by address get no traffic",
+            plan.family
+        );
+        note(service, format!("spec.ports[{index}]"), problem)
+    })
+}
+
+fn lost(
+    service: &Service,
+    index: usize,
+    frontend: &Frontend,
+    owner: &crate::model::ServiceName,
+) -> Note {
+    let field = match frontend {
+        Frontend::ClusterIp { .. } => format!("spec.ports[{index}].port"),
+        Frontend::NodePort { .. } => format!("spec.ports[{index}].nodePort"),
+    };
+    let problem = format!(
+        "{frontend} belongs to the older Service {owner}; not served for this one until that one gives it up"
+    );
+    note(service, field, problem)
+}
+
+fn note(service: &Service, field: String, problem: String) -> Note {
+    let object = ObjectRef { kind: "Service", name: service.name.to_string().into(), file: None };
+    Note { object, field, problem }
+}

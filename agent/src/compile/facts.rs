@@ -1,0 +1,85 @@
+//! What this node is and how it is told to behave: everything a plan depends
+//! on besides Services and endpoints, as one value.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use closeby_nft::statement::Interfaces;
+use closeby_nft::{Family, Prefix};
+
+use crate::model::{NodeName, Zone};
+
+/// The node and its settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// This node.
+    pub node: NodeName,
+    /// Its zone, if it has one.
+    pub zone: Option<Zone>,
+    /// Families to program; a kernel without IPv6 has one.
+    pub families: BTreeSet<Family>,
+    /// How traffic of this node's pods is told from other traffic.
+    pub detect_local: DetectLocal,
+    /// Masquerade all traffic to ClusterIPs (`nftables.masqueradeAll`).
+    pub masquerade_all: bool,
+    /// The packet mark that asks for masquerading (`nftables.masqueradeBit`).
+    pub masquerade_mark: MarkBit,
+    /// Where NodePorts are served.
+    pub node_port_addresses: NodePortAddresses,
+}
+
+/// How traffic of this node's pods is recognised (`detectLocalMode`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DetectLocal {
+    /// Not at all: nothing counts as from a pod, and traffic to ClusterIPs is
+    /// not masqueraded for coming from elsewhere.
+    Unknown,
+    /// By source address (modes `ClusterCIDR` and `NodeCIDR`), one prefix a
+    /// family at most, as in kube-proxy.
+    Sources(Vec<Prefix>),
+    /// By incoming interface (modes `BridgeInterface` and `InterfaceNamePrefix`).
+    Interfaces(Interfaces),
+}
+
+impl DetectLocal {
+    /// The prefix of a family's pods, where detection is by source.
+    #[must_use]
+    pub fn source(&self, family: Family) -> Option<Prefix> {
+        match self {
+            Self::Sources(prefixes) => {
+                prefixes.iter().copied().find(|prefix| prefix.family() == family)
+            }
+            Self::Unknown | Self::Interfaces(_) => None,
+        }
+    }
+}
+
+/// A bit of the packet mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MarkBit(u8);
+
+impl MarkBit {
+    /// Bit 14, kube-proxy's default: mark 0x4000.
+    pub const DEFAULT: Self = Self(14);
+
+    /// The bit with this number, 0 to 31.
+    #[must_use]
+    pub fn new(bit: u8) -> Option<Self> {
+        (bit < 32).then_some(Self(bit))
+    }
+
+    /// The mark with this bit alone.
+    #[must_use]
+    pub fn mask(self) -> u32 {
+        1 << self.0
+    }
+}
+
+/// Which of the node's addresses serve NodePorts (`nodePortAddresses`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NodePortAddresses {
+    /// Every local address but loopback ones.
+    AllLocal,
+    /// These.
+    These(BTreeSet<IpAddr>),
+}

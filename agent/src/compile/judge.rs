@@ -1,0 +1,64 @@
+//! Reads a finished plan and says what cannot be: a second opinion on the
+//! compiler, for tests and debug builds. It shares no code with what it judges.
+
+use std::collections::BTreeMap;
+
+use super::plan::{Entry, Frontend, NodePlan, PortPlan, Reach};
+use crate::model::ServiceName;
+
+/// Every contradiction in the plan; empty for a sound one.
+#[must_use]
+pub fn judge(plan: &NodePlan) -> Vec<String> {
+    let mut faults = Vec::new();
+    let mut owners: BTreeMap<Frontend, &ServiceName> = BTreeMap::new();
+    for (name, service) in &plan.services {
+        for port in &service.ports {
+            for (frontend, entry) in &port.frontends {
+                if let Some(other) = owners.insert(*frontend, name) {
+                    faults.push(format!("{frontend} is served for {other} and for {name}"));
+                }
+                faults.extend(entry_faults(port, *entry).map(|fault| format!("{name}: {fault}")));
+            }
+            faults.extend(port_faults(plan, port).map(|fault| format!("{name}: {fault}")));
+        }
+    }
+    faults
+}
+
+fn entry_faults(port: &PortPlan, entry: Entry) -> impl Iterator<Item = &'static str> {
+    let cluster_empty = port.cluster.backends.is_empty();
+    let local_empty = port.local.backends.is_empty();
+    let fault = match entry {
+        Entry::Forward { reach: Reach::Cluster, .. } if cluster_empty => {
+            Some("forwards to an empty cluster pool")
+        }
+        Entry::Forward { reach: Reach::Local, .. } if local_empty => {
+            Some("forwards to an empty local pool")
+        }
+        Entry::ByOrigin if cluster_empty => Some("sends pods to an empty cluster pool"),
+        Entry::Drop if !local_empty => Some("drops though this node has endpoints"),
+        Entry::Reject if !cluster_empty || !local_empty => {
+            Some("refuses though there are endpoints")
+        }
+        _ => None,
+    };
+    fault.into_iter()
+}
+
+fn port_faults(plan: &NodePlan, port: &PortPlan) -> impl Iterator<Item = String> {
+    let mut faults = Vec::new();
+    if !plan.facts.families.contains(&port.family) {
+        faults.push(format!("family {} is not programmed", port.family));
+    }
+    for pool in [&port.cluster, &port.local] {
+        if !pool.backends.is_sorted_by(|a, b| a < b) {
+            faults.push("a pool is out of order or holds an endpoint twice".to_owned());
+        }
+        for backend in pool.backends.iter() {
+            if closeby_nft::Family::of(backend.addr) != port.family {
+                faults.push(format!("{backend} is not of family {}", port.family));
+            }
+        }
+    }
+    faults.into_iter()
+}

@@ -1,0 +1,284 @@
+//! Everything decided for one node at one generation: complete and immutable.
+//!
+//! A renderer never chooses. If two renderings could disagree, a field is
+//! missing here. Plans share what did not change, so that comparing two is as
+//! cheap as their difference.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use closeby_nft::{Family, L4Proto, Port};
+use imbl::OrdMap;
+use serde::Serialize;
+
+use super::claims::Claims;
+use super::facts::Facts;
+use crate::model::{NodeName, Note, PortName, ServiceName, Zone};
+
+/// Counts the plans of one run of the agent. 0 is the empty one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Generation(pub u64);
+
+impl Generation {
+    /// The one after.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Everything decided for one node.
+#[derive(Clone, Debug)]
+pub struct NodePlan {
+    /// Which plan it is.
+    pub generation: Generation,
+    /// What it was decided for.
+    pub facts: Arc<Facts>,
+    /// What was decided, by Service.
+    pub services: OrdMap<ServiceName, Arc<ServicePlan>>,
+    /// Who owns which frontend.
+    pub(super) claims: Claims,
+}
+
+impl NodePlan {
+    /// The plan that serves nothing.
+    #[must_use]
+    pub fn empty(facts: Arc<Facts>) -> Self {
+        Self {
+            generation: Generation::default(),
+            facts,
+            services: OrdMap::new(),
+            claims: Claims::default(),
+        }
+    }
+
+    /// The Service that owns a frontend.
+    #[must_use]
+    pub fn owner(&self, frontend: &Frontend) -> Option<&ServiceName> {
+        self.claims.owner(frontend)
+    }
+
+    /// Whether two plans decide the same, whatever their generations.
+    #[must_use]
+    pub fn decides_as(&self, other: &Self) -> bool {
+        self.facts == other.facts && self.services == other.services
+    }
+}
+
+/// What was decided for one Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePlan {
+    /// Its ports, one a family each.
+    pub ports: Vec<PortPlan>,
+    /// What was left out, and why.
+    pub notes: Vec<Note>,
+}
+
+/// What was decided for one port of one Service in one family.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortPlan {
+    /// The port's name.
+    pub name: PortName,
+    /// Its protocol.
+    pub proto: L4Proto,
+    /// The family of its addresses.
+    pub family: Family,
+    /// Where it is reached, and what happens there.
+    pub frontends: Vec<(Frontend, Entry)>,
+    /// The endpoints for traffic under policy Cluster; empty when no traffic is.
+    pub cluster: Pool,
+    /// The endpoints for traffic under policy Local; empty when no traffic is.
+    pub local: Pool,
+    /// Endpoints of this node in any pool, which may meet themselves there.
+    pub on_node: Vec<Backend>,
+}
+
+impl PortPlan {
+    /// The pool of this reach.
+    #[must_use]
+    pub fn pool(&self, reach: Reach) -> &Pool {
+        match reach {
+            Reach::Cluster => &self.cluster,
+            Reach::Local => &self.local,
+        }
+    }
+}
+
+/// Where a Service port is reached: what a packet must be addressed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Frontend {
+    /// An address of the Service's own.
+    ClusterIp {
+        /// The address.
+        addr: IpAddr,
+        /// The protocol.
+        proto: L4Proto,
+        /// The port.
+        port: Port,
+    },
+    /// A port of the node's addresses, in one family.
+    NodePort {
+        /// The family.
+        family: Family,
+        /// The protocol.
+        proto: L4Proto,
+        /// The port.
+        port: Port,
+    },
+}
+
+impl fmt::Display for Frontend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ClusterIp { addr, proto, port } => {
+                write!(f, "{}/{proto}", SocketAddr::new(*addr, port.get()))
+            }
+            Self::NodePort { family, proto, port } => {
+                write!(f, "nodePort {port}/{proto} ({family})")
+            }
+        }
+    }
+}
+
+/// What happens to a new connection to a frontend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// It goes to a backend of this pool, which is not empty.
+    Forward {
+        /// Which pool.
+        reach: Reach,
+        /// Whose source address is replaced by the node's.
+        masquerade: Masquerade,
+    },
+    /// externalTrafficPolicy Local: pods of this node and the node itself go to
+    /// the cluster's pool, the node masqueraded; others go to the local pool,
+    /// and are dropped when it is empty. The cluster's pool is never empty here.
+    ByOrigin,
+    /// It is dropped: other nodes have endpoints, this one has none.
+    Drop,
+    /// It is refused: nobody has any endpoint.
+    Reject,
+}
+
+/// Whose source address is replaced by the node's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Masquerade {
+    /// Everybody's but pods of this node (as far as they can be told).
+    NotPods,
+    /// Everybody's.
+    All,
+}
+
+/// How far the endpoints of a pool may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reach {
+    /// Anywhere in the cluster, filtered by topology.
+    Cluster,
+    /// On this node.
+    Local,
+}
+
+/// Endpoints to draw from, ordered by address and port, each once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// The endpoints.
+    pub backends: Arc<[Backend]>,
+    /// Why these.
+    pub why: Why,
+}
+
+/// One endpoint's address and port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Backend {
+    /// Its address.
+    pub addr: IpAddr,
+    /// Its port.
+    pub port: Port,
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        SocketAddr::new(self.addr, self.port.get()).fmt(f)
+    }
+}
+
+/// Why a pool holds what it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// No traffic is under this policy.
+    NotAsked,
+    /// The policy is Local: endpoints of this node.
+    PolicyLocal,
+    /// Every endpoint has a hint for nodes, and some name this one.
+    NodeHints(NodeName),
+    /// Every endpoint has a hint for zones, and some name this node's.
+    ZoneHints(Zone),
+    /// No endpoint has a hint: nobody asked for closeness.
+    NoHints,
+    /// Some endpoint lacks a hint, so that none is obeyed (KEP-2433).
+    MissingHint(Backend),
+    /// All have hints, but this node has no zone.
+    NodeWithoutZone,
+    /// All have hints, but none names this node's zone.
+    NoneForZone(Zone),
+    /// No endpoint is ready: those that terminate and still serve.
+    OnlyTerminating,
+    /// There is no endpoint to use.
+    NoEndpoints,
+}
+
+/// What [`Why`] says, as a word for metrics and programs.
+impl Why {
+    /// The word.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::NotAsked => "not_asked",
+            Self::PolicyLocal => "policy_local",
+            Self::NodeHints(_) => "node_hints",
+            Self::ZoneHints(_) => "zone_hints",
+            Self::NoHints => "no_hints",
+            Self::MissingHint(_) => "missing_hint",
+            Self::NodeWithoutZone => "node_without_zone",
+            Self::NoneForZone(_) => "no_endpoint_for_zone",
+            Self::OnlyTerminating => "only_terminating",
+            Self::NoEndpoints => "no_endpoints",
+        }
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotAsked => f.write_str("no traffic is under this policy"),
+            Self::PolicyLocal => f.write_str("the traffic policy is Local: endpoints of this node"),
+            Self::NodeHints(node) => write!(f, "every endpoint has a node hint: those for {node}"),
+            Self::ZoneHints(zone) => write!(f, "every endpoint has a zone hint: those for {zone}"),
+            Self::NoHints => f.write_str("no endpoint has a hint: all of the cluster"),
+            Self::MissingHint(backend) => {
+                write!(
+                    f,
+                    "endpoint {backend} has no hint, so hints are ignored: all of the cluster"
+                )
+            }
+            Self::NodeWithoutZone => {
+                f.write_str("this node has no zone label, so hints are ignored: all of the cluster")
+            }
+            Self::NoneForZone(zone) => {
+                write!(f, "no endpoint is hinted for {zone}: all of the cluster")
+            }
+            Self::OnlyTerminating => {
+                f.write_str("no endpoint is ready: those that terminate and still serve")
+            }
+            Self::NoEndpoints => f.write_str("no endpoint is ready or serving"),
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Collects the endpoints of one Service port out of its slices, each once.
+
+use std::net::IpAddr;
+
+use closeby_nft::{Family, L4Proto};
+
+use super::facts::Facts;
+use super::plan::Backend;
+use crate::model::{Endpoint, Hints, Life, PortName, Slice};
+
+/// An endpoint that may be chosen.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate<'a> {
+    /// Its address and port.
+    pub backend: Backend,
+    /// What it may be used for.
+    pub life: Life,
+    /// Whether it is on this node.
+    pub on_node: bool,
+    /// For whom it is meant.
+    pub hints: &'a Hints,
+}
+
+/// The endpoints of a port, ordered by address and port.
+///
+/// An `address:port` that several slices hold counts once: the most alive one,
+/// then that of the first slice by name. So an endpoint that moves between
+/// slices is never doubled, and a terminating Pod never hides the ready one
+/// that got its address (k/k #121231).
+#[must_use]
+pub fn candidates<'a>(
+    slices: impl Iterator<Item = &'a Slice>,
+    family: Family,
+    name: &PortName,
+    proto: L4Proto,
+    facts: &Facts,
+) -> Vec<Candidate<'a>> {
+    let mut found = Vec::new();
+    for slice in slices.filter(|slice| slice.family == family) {
+        for port in slice.ports.iter().filter(|port| port.name == *name && port.proto == proto) {
+            found.extend(slice.endpoints.iter().map(|endpoint| Candidate {
+                backend: Backend { addr: endpoint.addr, port: port.port },
+                life: endpoint.life,
+                on_node: is_on_node(endpoint, facts),
+                hints: &endpoint.hints,
+            }));
+        }
+    }
+    // Stable: equals keep the order of their slices.
+    found.sort_by_key(|candidate| (order(candidate.backend), candidate.life));
+    found.dedup_by_key(|candidate| candidate.backend);
+    found
+}
+
+fn is_on_node(endpoint: &Endpoint, facts: &Facts) -> bool {
+    endpoint.node.as_ref().is_some_and(|node| *node == facts.node)
+}
+
+/// A number to sort by: cheaper than comparing addresses by family.
+fn order(backend: Backend) -> (u128, u16) {
+    let addr = match backend.addr {
+        IpAddr::V4(v4) => u128::from(v4.to_bits()),
+        IpAddr::V6(v6) => v6.to_bits(),
+    };
+    (addr, backend.port.get())
+}

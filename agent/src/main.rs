@@ -1,0 +1,3 @@
+//! The command `closeby`.
+
+fn main() {}

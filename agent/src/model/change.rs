@@ -1,0 +1,53 @@
+//! One validated fact from the API.
+
+use std::fmt;
+
+use super::name::{NodeName, ServiceName, SliceName};
+use super::node::Node;
+use super::service::Service;
+use super::slice::Slice;
+
+/// One validated fact; its bad parts became notes before it was built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A Service is there, or changed.
+    Service(Service),
+    /// A Service is gone, or is none that a proxy serves.
+    ServiceGone(ServiceName),
+    /// A slice is there, or changed, or belongs to another Service now.
+    Slice(Slice),
+    /// A slice is gone.
+    SliceGone(SliceName),
+    /// A Node is there, or changed.
+    Node(Node),
+    /// A Node is gone.
+    NodeGone(NodeName),
+    /// All objects of a kind that exist have been told.
+    Listed(Kind),
+}
+
+/// Kinds of objects that are watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Services.
+    Service,
+    /// EndpointSlices.
+    Slice,
+    /// Nodes.
+    Node,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Service, Self::Slice, Self::Node];
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Service => "Service",
+            Self::Slice => "EndpointSlice",
+            Self::Node => "Node",
+        })
+    }
+}

@@ -1,0 +1,215 @@
+//! Everything the API has told, and which Services a change touches.
+//!
+//! Holds ground state only: nothing here is derived from anything else here,
+//! so the same facts in any order make the same value.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::change::{Change, Kind};
+use super::name::{NodeName, ServiceName, SliceName, Zone};
+use super::node::Node;
+use super::service::Service;
+use super::slice::{Endpoint, Slice};
+
+/// Ground state as one node sees it.
+#[derive(Clone, Debug, Default)]
+pub struct Cluster {
+    services: BTreeMap<ServiceName, Arc<Service>>,
+    /// The slices of each Service, whether or not the Service is known yet:
+    /// they arrive in any order.
+    slices: BTreeMap<ServiceName, BTreeMap<SliceName, Arc<Slice>>>,
+    /// Whose a slice is, by its name: a slice may change its label, and its
+    /// deletion may come without one.
+    slice_service: BTreeMap<SliceName, ServiceName>,
+    nodes: BTreeMap<NodeName, Node>,
+    listed: BTreeSet<Kind>,
+    texts: Texts,
+}
+
+/// What a change touched.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dirty {
+    /// Services to decide anew.
+    pub services: BTreeSet<ServiceName>,
+    /// Nodes that came, changed or went.
+    pub nodes: BTreeSet<NodeName>,
+}
+
+impl Dirty {
+    /// Whether nothing was touched.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.services.is_empty() && self.nodes.is_empty()
+    }
+
+    /// Adds what another change touched.
+    pub fn merge(&mut self, other: Self) {
+        self.services.extend(other.services);
+        self.nodes.extend(other.nodes);
+    }
+}
+
+impl Cluster {
+    /// Takes in one fact and tells what it touched; nothing for a fact that
+    /// was known already.
+    pub fn apply(&mut self, change: Change) -> Dirty {
+        let mut dirty = Dirty::default();
+        match change {
+            Change::Service(service) => self.put_service(service, &mut dirty),
+            Change::ServiceGone(name) => {
+                if self.services.remove(&name).is_some() {
+                    dirty.services.insert(name);
+                }
+            }
+            Change::Slice(slice) => self.put_slice(slice, &mut dirty),
+            Change::SliceGone(name) => self.remove_slice(&name, &mut dirty),
+            Change::Node(node) => {
+                if self.nodes.get(&node.name) != Some(&node) {
+                    dirty.nodes.insert(node.name.clone());
+                    self.nodes.insert(node.name.clone(), node);
+                }
+            }
+            Change::NodeGone(name) => {
+                if self.nodes.remove(&name).is_some() {
+                    dirty.nodes.insert(name);
+                }
+            }
+            Change::Listed(kind) => {
+                self.listed.insert(kind);
+            }
+        }
+        dirty
+    }
+
+    /// Whether every kind has been told in full: before that, what is absent
+    /// may merely be late, and nothing may be programmed.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        Kind::ALL.iter().all(|kind| self.listed.contains(kind))
+    }
+
+    /// The Services by name.
+    #[must_use]
+    pub fn services(&self) -> &BTreeMap<ServiceName, Arc<Service>> {
+        &self.services
+    }
+
+    /// A Service.
+    #[must_use]
+    pub fn service(&self, name: &ServiceName) -> Option<&Arc<Service>> {
+        self.services.get(name)
+    }
+
+    /// The slices of a Service, by name.
+    pub fn slices_of(&self, name: &ServiceName) -> impl Iterator<Item = &Slice> + Clone {
+        self.slices.get(name).into_iter().flat_map(BTreeMap::values).map(AsRef::as_ref)
+    }
+
+    /// Names for which there are slices but no Service, in order.
+    pub fn slices_without_service(&self) -> impl Iterator<Item = &ServiceName> {
+        self.slices.keys().filter(|name| !self.services.contains_key(*name))
+    }
+
+    /// A Node.
+    #[must_use]
+    pub fn node(&self, name: &NodeName) -> Option<&Node> {
+        self.nodes.get(name)
+    }
+
+    /// All Nodes told.
+    #[must_use]
+    pub fn nodes(&self) -> &BTreeMap<NodeName, Node> {
+        &self.nodes
+    }
+
+    fn put_service(&mut self, service: Service, dirty: &mut Dirty) {
+        if self.services.get(&service.name).is_none_or(|known| **known != service) {
+            dirty.services.insert(service.name.clone());
+            self.services.insert(service.name.clone(), Arc::new(service));
+        }
+    }
+
+    fn put_slice(&mut self, slice: Slice, dirty: &mut Dirty) {
+        let known = self.slice_service.get(&slice.name);
+        if known.is_some_and(|service| *service != slice.service) {
+            self.remove_slice(&slice.name, dirty);
+        }
+        let siblings = self.slices.entry(slice.service.clone()).or_default();
+        if siblings.get(&slice.name).is_some_and(|known| **known == slice) {
+            return;
+        }
+        dirty.services.insert(slice.service.clone());
+        let slice = self.texts.share(slice);
+        self.slice_service.insert(slice.name.clone(), slice.service.clone());
+        siblings.insert(slice.name.clone(), Arc::new(slice));
+    }
+
+    fn remove_slice(&mut self, name: &SliceName, dirty: &mut Dirty) {
+        let Some(service) = self.slice_service.remove(name) else {
+            return;
+        };
+        if let Some(siblings) = self.slices.get_mut(&service) {
+            siblings.remove(name);
+            if siblings.is_empty() {
+                self.slices.remove(&service);
+            }
+        }
+        dirty.services.insert(service);
+    }
+}
+
+/// Texts that many endpoints repeat, each kept once: with them, 100,000
+/// endpoints fit in about 10 MB.
+#[derive(Clone, Debug, Default)]
+struct Texts {
+    nodes: BTreeSet<NodeName>,
+    zones: BTreeSet<Zone>,
+    zone_lists: BTreeSet<Arc<[Zone]>>,
+    node_lists: BTreeSet<Arc<[NodeName]>>,
+    /// How many node names call for pruning.
+    prune_at: usize,
+}
+
+impl Texts {
+    /// Below this many node names nothing is pruned.
+    const PRUNE_FROM: usize = 1024;
+
+    fn share(&mut self, mut slice: Slice) -> Slice {
+        if self.nodes.len() > self.prune_at.max(Self::PRUNE_FROM) {
+            self.prune();
+        }
+        for endpoint in &mut slice.endpoints {
+            self.share_endpoint(endpoint);
+        }
+        slice.endpoints.shrink_to_fit();
+        slice.ports.shrink_to_fit();
+        slice
+    }
+
+    fn share_endpoint(&mut self, endpoint: &mut Endpoint) {
+        share(&mut self.nodes, &mut endpoint.node);
+        share(&mut self.zones, &mut endpoint.zone);
+        share(&mut self.zone_lists, &mut endpoint.hints.zones);
+        share(&mut self.node_lists, &mut endpoint.hints.nodes);
+    }
+
+    /// Forgets the texts that no endpoint uses any more.
+    fn prune(&mut self) {
+        self.zone_lists.retain(|list| Arc::strong_count(list) > 1);
+        self.node_lists.retain(|list| Arc::strong_count(list) > 1);
+        self.zones.retain(Zone::is_shared);
+        self.nodes.retain(NodeName::is_shared);
+        self.prune_at = self.nodes.len() * 2;
+    }
+}
+
+fn share<T: Ord + Clone>(known: &mut BTreeSet<T>, value: &mut Option<T>) {
+    let Some(fresh) = value else { return };
+    match known.get(fresh) {
+        Some(shared) => *fresh = shared.clone(),
+        None => {
+            known.insert(fresh.clone());
+        }
+    }
+}

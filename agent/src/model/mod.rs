@@ -1,0 +1,19 @@
+//! Ground state: what the API says, validated and slim, and nothing derived.
+//!
+//! PURE: no I/O, no clock, no chance. Kubernetes' words live here.
+
+pub mod change;
+pub mod cluster;
+pub mod name;
+pub mod node;
+pub mod note;
+pub mod service;
+pub mod slice;
+
+pub use change::{Change, Kind};
+pub use cluster::{Cluster, Dirty};
+pub use name::{NodeName, PortName, ServiceName, ServicePortName, SliceName, Zone};
+pub use node::Node;
+pub use note::{Note, ObjectRef};
+pub use service::{Service, ServicePort, TrafficPolicy};
+pub use slice::{Endpoint, Hints, Life, Slice, SlicePort};

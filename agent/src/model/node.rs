@@ -1,0 +1,20 @@
+//! The Node this agent runs on, as the API describes it.
+
+use std::net::IpAddr;
+
+use closeby_nft::Prefix;
+
+use super::name::{NodeName, Zone};
+
+/// A Node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Its name.
+    pub name: NodeName,
+    /// Label `topology.kubernetes.io/zone`, unless absent or empty.
+    pub zone: Option<Zone>,
+    /// `status.addresses` of type InternalIP, then ExternalIP, in order.
+    pub addresses: Vec<IpAddr>,
+    /// `spec.podCIDRs`.
+    pub pod_cidrs: Vec<Prefix>,
+}
