@@ -12,7 +12,6 @@
 //! 4. sets and chains that come;
 //! 5. rules of plain chains, then elements, then rules of base chains.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use imbl::ordmap::DiffItem;
@@ -21,6 +20,7 @@ use crate::name::Name;
 use crate::ruleset::{
     Chain, Data, DataKind, Hook, Key, Rule, Ruleset, Set, SetSpec, Table, TableId,
 };
+use crate::statement::Statement;
 
 /// One change to a table. A set or chain named in it belongs to that table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,7 +157,10 @@ pub fn diff(installed: &Ruleset, desired: &Ruleset) -> Delta {
         if before.is_none() {
             verbs.push(Verb::AddTable);
         }
-        diff_table(before.unwrap_or(&Table::default()), after, &mut verbs);
+        match before {
+            Some(before) => diff_table(before, after, &mut verbs),
+            None => diff_table(&Table::default(), after, &mut verbs),
+        }
         delta.ops.extend(verbs.into_iter().map(|verb| Op { table: id.clone(), verb }));
     }
     delta
@@ -277,32 +280,57 @@ struct ChainChanges<'a> {
 impl<'a> ChainChanges<'a> {
     fn between(before: &'a Table, after: &'a Table, sets: &SetChanges<'_>) -> Self {
         let mut changes = Self::default();
-        let remade: BTreeMap<&Name, ()> = sets.deleted.iter().map(|name| (*name, ())).collect();
-        for (name, old) in &before.chains {
-            let new = after.chains.get(name);
-            let stays = new.is_some_and(|new| new.hook == old.hook);
-            let rewrite =
-                !stays
-                    || new.is_some_and(|new| new.rules != old.rules)
-                    || old.rules.iter().flatten().any(|statement| {
-                        statement.set().is_some_and(|set| remade.contains_key(set))
-                    });
-            if rewrite && !old.rules.is_empty() {
-                changes.flushed.push(name);
-            }
-            if !stays {
-                changes.deleted.push(name);
-            }
-            if let (true, true, Some(new)) = (stays, rewrite, new) {
-                changes.written.push((name, new));
+        for item in before.chains.diff(&after.chains) {
+            match item {
+                DiffItem::Add(name, new) => changes.create(name, new),
+                DiffItem::Remove(name, old) => changes.delete(name, old),
+                DiffItem::Update { old: (name, old), new: (_, new) } if old.hook != new.hook => {
+                    changes.delete(name, old);
+                    changes.create(name, new);
+                }
+                DiffItem::Update { old: (name, old), new: (_, new) } => {
+                    changes.rewrite(name, old, new);
+                }
             }
         }
-        for (name, new) in &after.chains {
-            if before.chains.get(name).is_none_or(|old| old.hook != new.hook) {
-                changes.created.push((name, new));
-                changes.written.push((name, new));
-            }
+        if !sets.deleted.is_empty() {
+            changes.rewrite_users(before, after, &sets.deleted);
         }
         changes
+    }
+
+    fn create(&mut self, name: &'a Name, new: &'a Chain) {
+        self.created.push((name, new));
+        self.written.push((name, new));
+    }
+
+    fn delete(&mut self, name: &'a Name, old: &Chain) {
+        self.flush(name, old);
+        self.deleted.push(name);
+    }
+
+    fn rewrite(&mut self, name: &'a Name, old: &Chain, new: &'a Chain) {
+        self.flush(name, old);
+        self.written.push((name, new));
+    }
+
+    fn flush(&mut self, name: &'a Name, old: &Chain) {
+        if !old.rules.is_empty() {
+            self.flushed.push(name);
+        }
+    }
+
+    /// Rules hold the sets they look up in: while a set is made anew, the
+    /// unchanged chains that use it lose their rules and get them back.
+    fn rewrite_users(&mut self, before: &'a Table, after: &'a Table, remade: &[&Name]) {
+        for (name, old) in &before.chains {
+            let uses = old.rules.iter().flatten().filter_map(Statement::set);
+            if uses.into_iter().any(|set| remade.contains(&set))
+                && let Some(new) = after.chains.get(name)
+                && new == old
+            {
+                self.rewrite(name, old, new);
+            }
+        }
     }
 }

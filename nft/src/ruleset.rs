@@ -43,9 +43,9 @@ pub struct Ruleset {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Table {
     /// Sets and maps by name; they share one name space.
-    pub sets: BTreeMap<Name, Set>,
+    pub sets: OrdMap<Name, Set>,
     /// Chains by name.
-    pub chains: BTreeMap<Name, Chain>,
+    pub chains: OrdMap<Name, Chain>,
 }
 
 /// A chain and its rules, in order.
