@@ -12,4 +12,6 @@
 //! `docs/architecture.md` is the map.
 
 pub mod compile;
+pub mod fastpath;
 pub mod model;
+pub mod render;

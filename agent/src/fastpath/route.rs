@@ -1,0 +1,103 @@
+//! Where a new connection goes: a lookup in a [`Snapshot`].
+//!
+//! PURE: the random number comes from the caller. Allocates nothing and takes
+//! no lock. Agrees with the kernel's rules of the same generation; a property
+//! test holds both to it.
+
+use std::net::IpAddr;
+
+use closeby_nft::{Family, L4Proto, Port};
+
+use super::snapshot::{Snapshot, Target};
+use crate::compile::{Backend, Frontend, NodePortAddresses};
+
+/// A new connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flow {
+    /// Who asks.
+    pub origin: Origin,
+    /// To which address.
+    pub destination: IpAddr,
+    /// Whether the destination is an address of this node.
+    pub to_node: bool,
+    /// The protocol.
+    pub proto: L4Proto,
+    /// To which port.
+    pub port: Port,
+}
+
+/// Who asks, as far as rules can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A pod of this node.
+    Pod,
+    /// The node itself.
+    Node,
+    /// Anybody else.
+    Outside,
+}
+
+/// Where a connection goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route<'a> {
+    /// To `backend`, drawn from `pool`.
+    To {
+        /// The endpoint.
+        backend: Backend,
+        /// Those it was drawn from.
+        pool: &'a [Backend],
+    },
+    /// Nowhere, without an answer.
+    Drop,
+    /// Nowhere, with a refusal.
+    Reject,
+    /// Not to a Service: as the network has it.
+    Pass,
+}
+
+/// Where `flow` goes; `draw` is taken modulo the number of endpoints.
+#[must_use]
+pub fn route<'a>(snapshot: &'a Snapshot, flow: &Flow, draw: u32) -> Route<'a> {
+    let Some(target) = target(snapshot, flow) else {
+        return if snapshot.cluster_ips.contains_key(&flow.destination) {
+            Route::Reject
+        } else {
+            Route::Pass
+        };
+    };
+    match target {
+        Target::Forward(backends) => to(backends, draw),
+        Target::ByOrigin { cluster, local } => match flow.origin {
+            Origin::Pod | Origin::Node => to(cluster, draw),
+            Origin::Outside => to(local, draw),
+        },
+        Target::Drop => Route::Drop,
+        Target::Reject => Route::Reject,
+    }
+}
+
+fn target<'a>(snapshot: &'a Snapshot, flow: &Flow) -> Option<&'a Target> {
+    let Flow { destination: addr, proto, port, .. } = *flow;
+    let by_address = snapshot.targets.get(&Frontend::ClusterIp { addr, proto, port });
+    by_address.or_else(|| {
+        let family = Family::of(addr);
+        serves_node_ports(snapshot, flow)
+            .then(|| snapshot.targets.get(&Frontend::NodePort { family, proto, port }))?
+    })
+}
+
+fn serves_node_ports(snapshot: &Snapshot, flow: &Flow) -> bool {
+    match &snapshot.facts.node_port_addresses {
+        NodePortAddresses::AllLocal => flow.to_node && !flow.destination.is_loopback(),
+        NodePortAddresses::These(addresses) => addresses.contains(&flow.destination),
+    }
+}
+
+fn to(pool: &[Backend], draw: u32) -> Route<'_> {
+    let count = u32::try_from(pool.len()).unwrap_or(u32::MAX);
+    let index = draw.checked_rem(count).and_then(|index| usize::try_from(index).ok());
+    match index.and_then(|index| pool.get(index)) {
+        Some(&backend) => Route::To { backend, pool },
+        None => Route::Drop,
+    }
+}

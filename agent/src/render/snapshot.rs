@@ -1,0 +1,71 @@
+//! A plan as a [`Snapshot`].
+
+use std::sync::Arc;
+
+use imbl::ordmap::DiffItem;
+
+use crate::compile::{Entry, Frontend, NodePlan, PortPlan, Reach};
+use crate::fastpath::{Snapshot, Target};
+
+/// The snapshot of `plan`, given that `before` is the one of `previous`.
+#[must_use]
+pub fn snapshot(before: &Snapshot, previous: &NodePlan, plan: &NodePlan) -> Snapshot {
+    let mut next = before.clone();
+    next.generation = plan.generation;
+    next.facts = plan.facts.clone();
+    let (mut gone, mut here) = (Vec::new(), Vec::new());
+    for item in previous.services.diff(&plan.services) {
+        match item {
+            DiffItem::Add(_, new) => here.push(new),
+            DiffItem::Remove(_, old) => gone.push(old),
+            DiffItem::Update { old: (_, old), new: (_, new) } => {
+                gone.push(old);
+                here.push(new);
+            }
+        }
+    }
+    // All that goes first: a frontend may pass from one Service to another.
+    for port in gone.iter().flat_map(|service| &service.ports) {
+        remove(&mut next, port);
+    }
+    for port in here.iter().flat_map(|service| &service.ports) {
+        insert(&mut next, port);
+    }
+    next
+}
+
+fn remove(snapshot: &mut Snapshot, port: &PortPlan) {
+    for (frontend, _) in &port.frontends {
+        snapshot.targets.remove(frontend);
+        let Frontend::ClusterIp { addr, .. } = frontend else {
+            continue;
+        };
+        match snapshot.cluster_ips.get_mut(addr) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => {
+                snapshot.cluster_ips.remove(addr);
+            }
+        }
+    }
+}
+
+fn insert(snapshot: &mut Snapshot, port: &PortPlan) {
+    for (frontend, entry) in &port.frontends {
+        snapshot.targets.insert(*frontend, target(port, *entry));
+        if let Frontend::ClusterIp { addr, .. } = frontend {
+            *snapshot.cluster_ips.entry(*addr).or_insert(0) += 1;
+        }
+    }
+}
+
+fn target(port: &PortPlan, entry: Entry) -> Target {
+    let pool = |reach| Arc::clone(&port.pool(reach).backends);
+    match entry {
+        Entry::Forward { reach, .. } => Target::Forward(pool(reach)),
+        Entry::ByOrigin => {
+            Target::ByOrigin { cluster: pool(Reach::Cluster), local: pool(Reach::Local) }
+        }
+        Entry::Drop => Target::Drop,
+        Entry::Reject => Target::Reject,
+    }
+}

@@ -1,0 +1,282 @@
+//! The chains of a table: base chains at exactly kube-proxy's hooks and
+//! priorities, the dispatch, and one chain for each class in use.
+//!
+//! Refusing and dropping happen after DNAT, in the filter hooks, so that what
+//! was sent to an endpoint is never judged again; and `reject` would not work
+//! in prerouting before kernel 5.9.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use closeby_nft::ruleset::{ChainType, HookPoint};
+use closeby_nft::statement::{Relation, Side};
+use closeby_nft::{Chain, Family, Field, Hook, L4Proto, Name, Prefix, Rule, Statement, Verdict};
+use imbl::OrdMap;
+
+use super::class::{Class, Kind};
+use super::sets::{ADDRESS, NODE_PORT, SetKind};
+use crate::compile::{DetectLocal, Facts, NodePortAddresses};
+
+/// Every chain of a family's table.
+#[must_use]
+pub fn all(facts: &Facts, family: Family, classes: &BTreeSet<Class>) -> OrdMap<Name, Chain> {
+    let node = Node { facts, family };
+    let mut chains: OrdMap<Name, Chain> = OrdMap::new();
+    for (name, hook, rules) in node.base_chains() {
+        chains.insert(name.into(), Chain { hook: Some(hook), rules });
+    }
+    for (name, rules) in node.dispatch_chains() {
+        chains.insert(name.into(), Chain { hook: None, rules });
+    }
+    for class in classes {
+        for (name, rules) in node.class_chains(*class) {
+            chains.insert(name.into(), Chain { hook: None, rules });
+        }
+    }
+    chains
+}
+
+const SERVICES: &str = "services";
+const SERVICE_ADDRESS: &str = "service-address";
+const NODE_ADDRESS: &str = "node-address";
+const SERVICES_CHECK: &str = "services-check";
+const NODE_PORTS_CHECK: &str = "node-ports-check";
+const REFUSE: &str = "refuse";
+
+/// What the chains of a family depend on besides the classes.
+struct Node<'a> {
+    facts: &'a Facts,
+    family: Family,
+}
+
+impl Node<'_> {
+    fn base_chains(&self) -> Vec<(&'static str, Hook, Vec<Rule>)> {
+        use ChainType::{Filter, Nat};
+        use HookPoint::{Forward, Input, Output, Postrouting, Prerouting};
+        let hook = |kind, point, priority| Hook { kind, point, priority };
+        let new = |rest: Vec<Statement>| [vec![Statement::CtStateNew], rest].concat();
+        let services = || vec![new(vec![jump(SERVICES_CHECK)])];
+        // Whoever asks a ClusterIP for a port it does not have is refused; the
+        // address leads nowhere else.
+        let transit = || {
+            let unknown = new(vec![lookup(&[Field::Daddr], SetKind::ClusterIps), goto(REFUSE)]);
+            [services(), vec![unknown]].concat()
+        };
+        vec![
+            ("nat-prerouting", hook(Nat, Prerouting, -100), vec![vec![jump(SERVICES)]]),
+            ("nat-output", hook(Nat, Output, -100), vec![vec![jump(SERVICES)]]),
+            ("nat-postrouting", hook(Nat, Postrouting, 100), self.masquerading()),
+            (
+                "filter-input",
+                hook(Filter, Input, 0),
+                [vec![new(vec![jump(NODE_PORTS_CHECK)])], services()].concat(),
+            ),
+            ("filter-forward", hook(Filter, Forward, 0), transit()),
+            ("filter-output", hook(Filter, Output, 0), transit()),
+        ]
+    }
+
+    fn dispatch_chains(&self) -> Vec<(&'static str, Vec<Rule>)> {
+        let to_class = |key: &[Field], classes: SetKind| {
+            vec![
+                vec![Statement::PriorityClear],
+                vec![priority_from(key, classes)],
+                vec![vmap(SetKind::Entries)],
+            ]
+        };
+        vec![
+            (
+                SERVICES,
+                vec![
+                    vec![lookup(&[Field::Daddr], SetKind::Vips), jump(SERVICE_ADDRESS)],
+                    self.to_node(vec![jump(NODE_ADDRESS)]),
+                ],
+            ),
+            (SERVICE_ADDRESS, to_class(&ADDRESS, SetKind::Classes)),
+            (NODE_ADDRESS, to_class(&NODE_PORT, SetKind::NodeClasses)),
+            (
+                SERVICES_CHECK,
+                vec![
+                    vec![lookup(&ADDRESS, SetKind::RejectServices), goto(REFUSE)],
+                    vec![lookup(&ADDRESS, SetKind::DropServices), Statement::Counter, drop()],
+                ],
+            ),
+            (
+                NODE_PORTS_CHECK,
+                vec![
+                    self.to_node(vec![lookup(&NODE_PORT, SetKind::RejectNodePorts), goto(REFUSE)]),
+                    self.to_node(vec![
+                        lookup(&NODE_PORT, SetKind::DropNodePorts),
+                        Statement::Counter,
+                        drop(),
+                    ]),
+                ],
+            ),
+            (REFUSE, refuse()),
+        ]
+    }
+
+    /// The chains that a class needs, its own first.
+    fn class_chains(&self, class: Class) -> Vec<(String, Vec<Rule>)> {
+        let count = class.count;
+        let node = Class { kind: Kind::Node, count };
+        let on_node = |marks| pick(marks, &NODE_PORT, count, SetKind::NodeEndpoints);
+        match class.kind {
+            Kind::Cluster => {
+                let marks = self.mark_to_cluster_ip();
+                vec![(class.to_string(), pick(marks, &ADDRESS, count, SetKind::Endpoints))]
+            }
+            Kind::Node => vec![(class.to_string(), on_node(Some(vec![self.mark()])))],
+            Kind::Local => {
+                let rules = pick(None, &NODE_PORT, count, SetKind::NodeLocalEndpoints);
+                vec![(class.to_string(), rules)]
+            }
+            Kind::Origin => {
+                let pods = format!("pods_{count}");
+                let mut chains = vec![
+                    (class.to_string(), self.by_origin(&pods, &node.to_string())),
+                    (node.to_string(), on_node(Some(vec![self.mark()]))),
+                ];
+                if self.is_pod(Relation::Eq).is_some() {
+                    chains.push((pods, on_node(None)));
+                }
+                chains
+            }
+        }
+    }
+
+    /// externalTrafficPolicy Local: pods of this node and the node itself may
+    /// use every endpoint, as if they had asked the ClusterIP (k/k #108526).
+    fn by_origin(&self, pods: &str, node: &str) -> Vec<Rule> {
+        let mut rules = vec![vec![Statement::PriorityClear]];
+        if let Some(match_pod) = self.is_pod(Relation::Eq) {
+            rules.push(vec![match_pod, goto(pods)]);
+        }
+        rules.push(vec![Statement::FibLocal(Side::Saddr), goto(node)]);
+        rules.push(vec![priority_from(&NODE_PORT, SetKind::NodeLocalClasses)]);
+        rules.push(vec![vmap(SetKind::Picks)]);
+        rules
+    }
+
+    fn masquerading(&self) -> Vec<Rule> {
+        let mark = self.facts.masquerade_mark.mask();
+        let hairpin = [Field::Saddr, Field::Daddr, Field::L4Proto, Field::Dport];
+        vec![
+            // Cleared when used: a packet that is encapsulated afterwards would
+            // carry it and be masqueraded twice (k/k #135800).
+            vec![Statement::MarkHas(mark), Statement::MarkXor(mark), Statement::Masquerade],
+            vec![
+                Statement::CtStatusDnat,
+                lookup(&hairpin, SetKind::Hairpin),
+                Statement::Masquerade,
+            ],
+        ]
+    }
+
+    /// The statements that mark traffic to a ClusterIP for masquerading.
+    fn mark_to_cluster_ip(&self) -> Option<Vec<Statement>> {
+        if self.facts.masquerade_all {
+            return Some(vec![self.mark()]);
+        }
+        self.is_pod(Relation::Ne).map(|not_pod| vec![not_pod, self.mark()])
+    }
+
+    fn mark(&self) -> Statement {
+        Statement::MarkOr(self.facts.masquerade_mark.mask())
+    }
+
+    /// Whether a packet comes from a pod of this node; nothing if that cannot
+    /// be told.
+    fn is_pod(&self, relation: Relation) -> Option<Statement> {
+        match &self.facts.detect_local {
+            DetectLocal::Unknown => None,
+            DetectLocal::Sources(_) => {
+                let prefix = self.facts.detect_local.source(self.family)?;
+                Some(Statement::Addr { side: Side::Saddr, relation, prefix })
+            }
+            DetectLocal::Interfaces(interfaces) => {
+                Some(Statement::Iifname { relation, interfaces: interfaces.clone() })
+            }
+        }
+    }
+
+    /// A rule for packets to an address that serves NodePorts.
+    fn to_node(&self, rest: Vec<Statement>) -> Rule {
+        let condition = match &self.facts.node_port_addresses {
+            NodePortAddresses::AllLocal => vec![
+                Statement::Addr {
+                    side: Side::Daddr,
+                    relation: Relation::Ne,
+                    prefix: loopback(self.family),
+                },
+                Statement::FibLocal(Side::Daddr),
+            ],
+            NodePortAddresses::These(_) => vec![lookup(&[Field::Daddr], SetKind::NodeIps)],
+        };
+        [condition, rest].concat()
+    }
+}
+
+/// Marks, then rewrites the destination to one of `count` endpoints.
+///
+/// The last rule is for lookups that race with a commit: the class was read
+/// before it and the slot after it. Slot 0 is there as long as any is.
+fn pick(
+    marks: Option<Vec<Statement>>,
+    frontend: &[Field],
+    count: u16,
+    endpoints: SetKind,
+) -> Vec<Rule> {
+    let dnat = |modulus| {
+        let slot = Field::Random { modulus };
+        vec![Statement::Dnat { key: [frontend, &[slot]].concat(), map: endpoints.name() }]
+    };
+    let mut rules = vec![vec![Statement::PriorityClear]];
+    rules.extend(marks);
+    rules.push(dnat(u32::from(count)));
+    rules.push(dnat(1));
+    rules
+}
+
+/// Refuses at once. TCP gets a reset: ICMP errors are rate limited, and half
+/// of 300 quick connections to a plain `reject` timed out.
+fn refuse() -> Vec<Rule> {
+    vec![
+        vec![Statement::L4Proto(L4Proto::Tcp), Statement::Counter, Statement::RejectTcpReset],
+        vec![Statement::Counter, Statement::Reject],
+    ]
+}
+
+fn loopback(family: Family) -> Prefix {
+    match family {
+        Family::Ip => {
+            let net = IpAddr::V4(Ipv4Addr::LOCALHOST);
+            Prefix::new(net, 8).unwrap_or_else(|| Prefix::host(net))
+        }
+        Family::Ip6 => Prefix::host(IpAddr::V6(Ipv6Addr::LOCALHOST)),
+    }
+}
+
+fn lookup(key: &[Field], set: SetKind) -> Statement {
+    Statement::Lookup { key: key.to_vec(), set: set.name() }
+}
+
+fn priority_from(key: &[Field], map: SetKind) -> Statement {
+    Statement::PriorityFrom { key: key.to_vec(), map: map.name() }
+}
+
+fn vmap(map: SetKind) -> Statement {
+    Statement::Vmap { key: vec![Field::Priority], map: map.name() }
+}
+
+fn jump(chain: &str) -> Statement {
+    Statement::Verdict(Verdict::Jump(chain.into()))
+}
+
+fn goto(chain: &str) -> Statement {
+    Statement::Verdict(Verdict::Goto(chain.into()))
+}
+
+fn drop() -> Statement {
+    Statement::Verdict(Verdict::Drop)
+}

@@ -1,0 +1,151 @@
+//! The sets and maps of a table, by name.
+
+use closeby_nft::{DataKind, Field, Name, SetSpec};
+
+use crate::compile::{Facts, NodePortAddresses};
+
+/// Each set or map of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SetKind {
+    /// Addresses of Services that can be reached: whoever goes elsewhere pays
+    /// one small lookup, and its priority is not touched.
+    Vips,
+    /// Every ClusterIP, reachable or not: other ports of it are refused.
+    ClusterIps,
+    /// The node's addresses that serve NodePorts, unless all do.
+    NodeIps,
+    /// Address and port to class.
+    Classes,
+    /// NodePort to class.
+    NodeClasses,
+    /// NodePort to the class of its endpoints on this node.
+    NodeLocalClasses,
+    /// Class to chain.
+    Entries,
+    /// Class to chain, for chains that were reached through `entries`: looking
+    /// up there again would be a loop to the kernel.
+    Picks,
+    /// Address, port and slot to endpoint.
+    Endpoints,
+    /// NodePort and slot to endpoint.
+    NodeEndpoints,
+    /// NodePort and slot to endpoint on this node.
+    NodeLocalEndpoints,
+    /// Refused: nobody has an endpoint.
+    RejectServices,
+    /// Dropped: only other nodes have endpoints.
+    DropServices,
+    /// NodePorts refused.
+    RejectNodePorts,
+    /// NodePorts dropped.
+    DropNodePorts,
+    /// Endpoints of this node that may reach themselves through a Service.
+    Hairpin,
+}
+
+impl SetKind {
+    /// All of them.
+    pub const ALL: [Self; 16] = [
+        Self::Vips,
+        Self::ClusterIps,
+        Self::NodeIps,
+        Self::Classes,
+        Self::NodeClasses,
+        Self::NodeLocalClasses,
+        Self::Entries,
+        Self::Picks,
+        Self::Endpoints,
+        Self::NodeEndpoints,
+        Self::NodeLocalEndpoints,
+        Self::RejectServices,
+        Self::DropServices,
+        Self::RejectNodePorts,
+        Self::DropNodePorts,
+        Self::Hairpin,
+    ];
+
+    /// Those that a node needs.
+    pub fn of_node(facts: &Facts) -> impl Iterator<Item = Self> {
+        let all_local = matches!(facts.node_port_addresses, NodePortAddresses::AllLocal);
+        Self::ALL.into_iter().filter(move |kind| !(all_local && *kind == Self::NodeIps))
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Vips => "vips",
+            Self::ClusterIps => "cluster-ips",
+            Self::NodeIps => "node-ips",
+            Self::Classes => "classes",
+            Self::NodeClasses => "node-classes",
+            Self::NodeLocalClasses => "node-local-classes",
+            Self::Entries => "entries",
+            Self::Picks => "picks",
+            Self::Endpoints => "endpoints",
+            Self::NodeEndpoints => "node-endpoints",
+            Self::NodeLocalEndpoints => "node-local-endpoints",
+            Self::RejectServices => "reject-services",
+            Self::DropServices => "drop-services",
+            Self::RejectNodePorts => "reject-node-ports",
+            Self::DropNodePorts => "drop-node-ports",
+            Self::Hairpin => "hairpin",
+        }
+    }
+
+    /// Its name, for a ruleset.
+    #[must_use]
+    pub fn name(self) -> Name {
+        Name::from(self.as_str())
+    }
+
+    /// What is looked up in it.
+    #[must_use]
+    pub fn key(self) -> Vec<Field> {
+        // In a declaration any modulus does; nft wants one.
+        const SLOT: Field = Field::Random { modulus: 2 };
+        match self {
+            Self::Vips | Self::ClusterIps | Self::NodeIps => vec![Field::Daddr],
+            Self::Classes | Self::RejectServices | Self::DropServices => ADDRESS.to_vec(),
+            Self::NodeClasses
+            | Self::NodeLocalClasses
+            | Self::RejectNodePorts
+            | Self::DropNodePorts => NODE_PORT.to_vec(),
+            Self::Entries | Self::Picks => vec![Field::Priority],
+            Self::Endpoints => [&ADDRESS[..], &[SLOT]].concat(),
+            Self::NodeEndpoints | Self::NodeLocalEndpoints => [&NODE_PORT[..], &[SLOT]].concat(),
+            Self::Hairpin => vec![Field::Saddr, Field::Daddr, Field::L4Proto, Field::Dport],
+        }
+    }
+
+    /// Its declaration.
+    #[must_use]
+    pub fn spec(self, size: u32) -> SetSpec {
+        SetSpec { key: self.key(), data: self.data(), size }
+    }
+
+    fn data(self) -> DataKind {
+        match self {
+            Self::Vips
+            | Self::ClusterIps
+            | Self::NodeIps
+            | Self::RejectServices
+            | Self::DropServices
+            | Self::RejectNodePorts
+            | Self::DropNodePorts
+            | Self::Hairpin => DataKind::None,
+            Self::Classes | Self::NodeClasses | Self::NodeLocalClasses => {
+                DataKind::Fields(vec![Field::Priority])
+            }
+            Self::Entries | Self::Picks => DataKind::Verdict,
+            Self::Endpoints | Self::NodeEndpoints | Self::NodeLocalEndpoints => {
+                DataKind::Fields(vec![Field::Daddr, Field::Dport])
+            }
+        }
+    }
+}
+
+/// What names a Service's address and port in a packet.
+pub const ADDRESS: [Field; 3] = [Field::Daddr, Field::L4Proto, Field::Dport];
+/// What names a NodePort in a packet.
+pub const NODE_PORT: [Field; 2] = [Field::L4Proto, Field::Dport];
