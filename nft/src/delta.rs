@@ -18,7 +18,9 @@ use std::fmt;
 use imbl::ordmap::DiffItem;
 
 use crate::name::Name;
-use crate::ruleset::{Chain, Data, DataKind, Hook, Key, Rule, Ruleset, Set, SetSpec, Table, TableId};
+use crate::ruleset::{
+    Chain, Data, DataKind, Hook, Key, Rule, Ruleset, Set, SetSpec, Table, TableId,
+};
 
 /// One change to a table. A set or chain named in it belongs to that table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -279,11 +281,12 @@ impl<'a> ChainChanges<'a> {
         for (name, old) in &before.chains {
             let new = after.chains.get(name);
             let stays = new.is_some_and(|new| new.hook == old.hook);
-            let rewrite = !stays
-                || new.is_some_and(|new| new.rules != old.rules)
-                || old.rules.iter().flatten().any(|statement| {
-                    statement.set().is_some_and(|set| remade.contains_key(set))
-                });
+            let rewrite =
+                !stays
+                    || new.is_some_and(|new| new.rules != old.rules)
+                    || old.rules.iter().flatten().any(|statement| {
+                        statement.set().is_some_and(|set| remade.contains_key(set))
+                    });
             if rewrite && !old.rules.is_empty() {
                 changes.flushed.push(name);
             }
