@@ -157,7 +157,8 @@ pub fn diff(installed: &Ruleset, desired: &Ruleset) -> Delta {
         if before.is_none() {
             verbs.push(Verb::AddTable);
         }
-        diff_table(before.unwrap_or(&Table::default()), after, &mut verbs);
+        let nothing = Table::default();
+        diff_table(before.unwrap_or(&nothing), after, &mut verbs);
         delta.ops.extend(verbs.into_iter().map(|verb| Op { table: id.clone(), verb }));
     }
     delta

@@ -20,6 +20,7 @@
 
 pub mod delta;
 pub mod expr;
+pub mod judge;
 pub mod name;
 pub mod ruleset;
 pub mod statement;

@@ -291,7 +291,7 @@ fn push_statement(out: &mut String, statement: &Statement, family: Family) {
         Statement::CtStateNew => out.push_str("ct state new"),
         Statement::CtStatusDnat => out.push_str("ct status dnat"),
         Statement::MarkHas(mask) => {
-            put(out, format_args!("meta mark & {mask:#010x} != 0x00000000"))
+            put(out, format_args!("meta mark & {mask:#010x} != 0x00000000"));
         }
         Statement::Lookup { key, set } => {
             push_field_names(out, key, family);
@@ -299,7 +299,7 @@ fn push_statement(out: &mut String, statement: &Statement, family: Family) {
         }
         Statement::MarkOr(bits) => put(out, format_args!("meta mark set meta mark | {bits:#010x}")),
         Statement::MarkXor(bits) => {
-            put(out, format_args!("meta mark set meta mark ^ {bits:#010x}"))
+            put(out, format_args!("meta mark set meta mark ^ {bits:#010x}"));
         }
         Statement::PriorityClear => out.push_str("meta priority set none"),
         Statement::PriorityFrom { key, map } => {
