@@ -21,10 +21,12 @@
 pub mod delta;
 pub mod expr;
 pub mod judge;
+pub mod lower;
 pub mod name;
 pub mod ruleset;
 pub mod statement;
 pub mod text;
+pub mod trace;
 pub mod types;
 
 pub use delta::{Delta, Op};
