@@ -14,6 +14,7 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, OwnedFd};
 
+use imbl::OrdMap;
 use nix::errno::Errno;
 use nix::sys::socket::{
     self, AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, sockopt,
@@ -21,8 +22,9 @@ use nix::sys::socket::{
 
 use crate::batch::{Batch, Sealed};
 use crate::kernel::{CommitError, Kernel, ListError, Listing, Receipt, Refusal};
+use crate::name::Name;
 use crate::nfnl::{self, Message};
-use crate::ruleset::{Chain, Ruleset, Set, Table, TableId};
+use crate::ruleset::{Chain, Data, Key, Ruleset, Set, SetSpec, Table, TableId};
 use crate::types::GenId;
 use crate::wire::consts::{chain, elem, msg, rule, set, table};
 use crate::wire::decode::{self, DecodeError};
@@ -325,31 +327,42 @@ impl Netlink {
             }
             Ok(())
         })?;
-        let names = [(set::TABLE, id.name.as_str())];
-        self.ask(&dump(msg::GETSET, &names), |message| {
-            if let Some((table, name, spec)) = decode::set(message)?
-                && table == *id
-            {
-                listed.sets.insert(name, Set { spec, elements: imbl::OrdMap::new() });
-            }
-            Ok(())
-        })?;
-        for (name, set) in &mut listed.sets {
+        for (name, spec) in self.list_sets(id)? {
             // A declaration that is not ours is replaced with all it holds.
-            if !set.spec.key.is_empty() {
-                self.list_elements(id, name.as_str(), set)?;
-            }
+            let elements = if spec.key.is_empty() {
+                OrdMap::new()
+            } else {
+                self.list_elements(id, name.as_str())?
+            };
+            listed.sets.insert(name, Set { spec, elements });
         }
         Ok(listed)
     }
 
-    fn list_elements(&mut self, id: &TableId, name: &str, set: &mut Set) -> Result<(), Failure> {
+    fn list_sets(&mut self, id: &TableId) -> Result<Vec<(Name, SetSpec)>, Failure> {
+        let names = [(set::TABLE, id.name.as_str())];
+        let request = Request { kind: msg::GETSET, dump: true, table: Some(id), names: &names };
+        let mut sets = Vec::new();
+        self.ask(&request, |message| {
+            if let Some((table, name, spec)) = decode::set(message)?
+                && table == *id
+            {
+                sets.push((name, spec));
+            }
+            Ok(())
+        })?;
+        Ok(sets)
+    }
+
+    fn list_elements(&mut self, id: &TableId, name: &str) -> Result<OrdMap<Key, Data>, Failure> {
         let names = [(elem::LIST_TABLE, id.name.as_str()), (elem::LIST_SET, name)];
         let request = Request { kind: msg::GETSETELEM, dump: true, table: Some(id), names: &names };
+        let mut elements = OrdMap::new();
         self.ask(&request, |message| {
-            set.elements.extend(decode::elements(message)?);
+            elements.extend(decode::elements(message)?);
             Ok(())
-        })
+        })?;
+        Ok(elements)
     }
 }
 
