@@ -1,4 +1,5 @@
 //! What the suites share.
 
+pub mod generate;
 pub mod namespace;
 pub mod rulesets;

@@ -65,12 +65,18 @@ impl Court<'_, '_> {
                 self.lookup_problem(key, map, "a verdict map", |data| *data == DataKind::Verdict)
             }
             Statement::Dnat { key, map } => self.dnat_problem(key, map, before),
-            Statement::RejectTcpReset => (!before.contains(&Statement::L4Proto(L4Proto::Tcp)))
-                .then(|| "a reset without `meta l4proto tcp` before it".to_owned()),
+            Statement::L4Proto(_) => before
+                .iter()
+                .any(|statement| matches!(statement, Statement::L4Proto(_)))
+                .then(|| "a second `meta l4proto`".to_owned()),
+            // nft leaves the match out of its listing where it can, and puts it
+            // in front of the rule again when it loads that.
+            Statement::RejectTcpReset => (before.first()
+                != Some(&Statement::L4Proto(L4Proto::Tcp)))
+            .then(|| "a reset in a rule that does not begin with `meta l4proto tcp`".to_owned()),
             Statement::Verdict(verdict) => self.target_problem(verdict),
             Statement::Unknown(_) => Some("it cannot be said in our words".to_owned()),
             Statement::Addr { .. }
-            | Statement::L4Proto(_)
             | Statement::FibLocal(_)
             | Statement::CtStateNew
             | Statement::CtStatusDnat
