@@ -234,11 +234,6 @@ impl Builder<'_, '_> {
 
     fn rule(&mut self, role: Role, targets: &[Name], map: Option<&Name>) -> Rule {
         let mut rule: Rule = (0..self.tape.below(3)).map(|_| self.matching()).collect();
-        let mut protos = 0;
-        rule.retain(|statement| {
-            protos += u8::from(matches!(statement, Statement::L4Proto(_)));
-            protos < 2 || !matches!(statement, Statement::L4Proto(_))
-        });
         for _ in 0..self.tape.below(2) {
             rule.push(self.action());
         }
@@ -250,6 +245,13 @@ impl Builder<'_, '_> {
                 Statement::Vmap { key, map: map.clone() }
             })),
             _ => self.terminal(role, &mut rule),
+        }
+        if rule.iter().any(has_port) {
+            rule.retain(|statement| !is_proto(statement));
+        } else {
+            let first = rule.iter().position(is_proto);
+            let mut place = 0..;
+            rule.retain(|statement| place.next() == first || !is_proto(statement));
         }
         if rule.is_empty() {
             rule.push(Statement::Counter);
@@ -266,7 +268,7 @@ impl Builder<'_, '_> {
             }
             Role::SourceNat => rule.push(Statement::Masquerade),
             Role::Filter if self.tape.yes() => {
-                rule.retain(|statement| !matches!(statement, Statement::L4Proto(_)));
+                rule.retain(|statement| !is_proto(statement) && !has_port(statement));
                 rule.insert(0, Statement::L4Proto(L4Proto::Tcp));
                 rule.push(Statement::RejectTcpReset);
             }
@@ -330,5 +332,20 @@ impl Builder<'_, '_> {
                 None => Statement::Counter,
             },
         }
+    }
+}
+
+fn is_proto(statement: &Statement) -> bool {
+    matches!(statement, Statement::L4Proto(_))
+}
+
+/// Whether it looks up a port: nft mixes those up with a protocol matched before.
+fn has_port(statement: &Statement) -> bool {
+    match statement {
+        Statement::Lookup { key, .. }
+        | Statement::PriorityFrom { key, .. }
+        | Statement::Vmap { key, .. }
+        | Statement::Dnat { key, .. } => key.contains(&Field::Dport),
+        _ => false,
     }
 }

@@ -118,6 +118,9 @@ fn rules() {
         vec![Statement::L4Proto(L4Proto::Udp), Statement::RejectTcpReset],
     );
     let udp = Statement::L4Proto(L4Proto::Udp);
+    let lookup =
+        Statement::Lookup { key: rulesets::FRONTEND.to_vec(), set: Name::from("reject-services") };
+    finds_in_rule("nft moves", vec![udp.clone(), counter.clone(), lookup]);
     finds_in_rule("a second `meta l4proto`", vec![Statement::L4Proto(L4Proto::Tcp), udp]);
     finds_in_rule("cannot be said", vec![Statement::Unknown(vec![])]);
     finds_in_rule("not of one bit", vec![Statement::MarkHas(3)]);

@@ -105,14 +105,17 @@ proptest! {
 /// loads again to the same. Few cases, because each starts programs.
 #[test]
 fn nft_loads_lists_and_loads_again_what_is_legal() {
-    let config = ProptestConfig { cases: 400, max_shrink_iters: 100, ..ProptestConfig::default() };
+    let config = ProptestConfig { cases: 32, max_shrink_iters: 100, ..ProptestConfig::default() };
     let mut runner = TestRunner::new(config);
     let result = runner.run(&generate::ruleset(), |ruleset| {
         let ours = text::ruleset(&ruleset);
         let failed = |error: String| TestCaseError::fail(format!("{error}\n{ours}"));
         let listing = namespace::load_and_list(&ours).map_err(failed)?;
         let again = namespace::load_and_list(&listing).map_err(failed)?;
-        prop_assert_eq!(listing, again);
+        prop_assert_eq!(&listing, &again);
+        let bytecode = [&ours, &listing].map(|text| namespace::bytecode(text).map_err(failed));
+        let [first, second] = bytecode;
+        prop_assert_eq!(first?, second?, "{}", listing);
         Ok(())
     });
     assert!(result.is_ok(), "{}", result.unwrap_err());

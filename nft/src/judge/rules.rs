@@ -33,6 +33,9 @@ impl Court<'_, '_> {
         if end.is_some_and(|end| end + 1 < rule.len()) {
             return Some("statements follow one that ends the rule".to_owned());
         }
+        if reorders(rule) {
+            return Some("nft moves `meta l4proto` towards a `th dport` that follows it".into());
+        }
         rule.iter()
             .enumerate()
             .find_map(|(place, statement)| self.statement_problem(statement, &rule[..place]))
@@ -135,6 +138,20 @@ impl Court<'_, '_> {
             Some(_) => None,
         }
     }
+}
+
+/// Whether nft 1.0.6 lists the rule in another order than it was given: it takes
+/// a match of the protocol for the condition of a later port.
+fn reorders(rule: &Rule) -> bool {
+    let has_port = |statement: &Statement| match statement {
+        Statement::Lookup { key, .. }
+        | Statement::PriorityFrom { key, .. }
+        | Statement::Vmap { key, .. }
+        | Statement::Dnat { key, .. } => key.contains(&Field::Dport),
+        _ => false,
+    };
+    let is_proto = |statement: &Statement| matches!(statement, Statement::L4Proto(_));
+    rule.iter().skip_while(|statement| !is_proto(statement)).any(has_port)
 }
 
 /// Whether nothing can run after it.
