@@ -1,1 +1,3 @@
-//! Tools around closeby.
+//! Tools around closeby: synthetic clusters for benchmarks.
+
+pub mod clusters;
