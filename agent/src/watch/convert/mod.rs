@@ -75,12 +75,16 @@ const DEFAULT_NAMESPACE: &str = "default";
 
 /// `metadata.name`; without one there is no object.
 fn name<'a>(metadata: &'a Loose<objects::Metadata>, notes: &mut Notes) -> Option<&'a str> {
-    let metadata = notes.read(format_args!("metadata"), metadata, "the object is left out")?;
+    let outcome = "the object is left out";
     let field = format_args!("metadata.name");
-    let name = notes.read(field, &metadata.name, "the object is left out");
-    match name.map(String::as_str) {
-        Some("") | None if !matches!(metadata.name, Loose::Wrong(_)) => {
-            notes.add(field, "is missing; the object is left out");
+    let name = match notes.read(format_args!("metadata"), metadata, outcome) {
+        Some(metadata) => &metadata.name,
+        None if *metadata == Loose::Absent => &Loose::Absent,
+        None => return None,
+    };
+    match notes.read(field, name, outcome).map(String::as_str) {
+        Some("") | None if !matches!(name, Loose::Wrong(_)) => {
+            notes.add(field, format!("is missing; {outcome}"));
             None
         }
         name => name,
