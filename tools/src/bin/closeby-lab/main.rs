@@ -1,0 +1,3 @@
+//! The lab, as a program.
+
+fn main() {}
