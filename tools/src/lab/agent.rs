@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::error::LabError;
 use super::host::Host;
@@ -24,6 +24,8 @@ pub struct Committed {
     pub services: u64,
     /// Endpoints in it.
     pub endpoints: u64,
+    /// When it said so.
+    pub at: Instant,
 }
 
 /// A running agent. Dropping it kills and reaps it; its rules stay, as a node's would.
@@ -111,7 +113,7 @@ impl Drop for Agent {
 /// Reads until the agent closes its standard output; lines that say something else are not ours.
 fn read_generations(stdout: ChildStdout, to: &mpsc::Sender<Committed>) {
     for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-        if let Some(committed) = parse(&line)
+        if let Some(committed) = parse(&line, Instant::now())
             && to.send(committed).is_err()
         {
             return;
@@ -119,7 +121,7 @@ fn read_generations(stdout: ChildStdout, to: &mpsc::Sender<Committed>) {
     }
 }
 
-fn parse(line: &str) -> Option<Committed> {
+fn parse(line: &str, at: Instant) -> Option<Committed> {
     let (generation, counts) = line.strip_prefix("generation ")?.split_once(" committed: ")?;
     let (services, endpoints) = counts.split_once(" services, ")?;
     let endpoints = endpoints.split_whitespace().next()?;
@@ -127,6 +129,7 @@ fn parse(line: &str) -> Option<Committed> {
         generation: generation.parse().ok()?,
         services: services.parse().ok()?,
         endpoints: endpoints.parse().ok()?,
+        at,
     })
 }
 
@@ -136,10 +139,12 @@ mod tests {
 
     #[test]
     fn the_contract_line_is_understood() {
+        let at = Instant::now();
         let line = "generation 7 committed: 2 services, 12 endpoints";
-        assert_eq!(parse(line), Some(Committed { generation: 7, services: 2, endpoints: 12 }));
-        assert_eq!(parse("generation 7 committed: 2 services, 12 endpoints in 3 ms"), parse(line));
-        assert_eq!(parse("generation x committed: 2 services, 12 endpoints"), None);
-        assert_eq!(parse("listening on 10256"), None);
+        let committed = Committed { generation: 7, services: 2, endpoints: 12, at };
+        assert_eq!(parse(line, at), Some(committed));
+        assert_eq!(parse(&format!("{line} in 3 ms"), at), Some(committed));
+        assert_eq!(parse("generation x committed: 2 services, 12 endpoints", at), None);
+        assert_eq!(parse("listening on 10256", at), None);
     }
 }
