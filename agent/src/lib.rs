@@ -13,7 +13,11 @@
 
 pub mod cli;
 pub mod compile;
+
+pub mod explain;
 pub mod fastpath;
+
 pub mod model;
 pub mod render;
 pub mod sync;
+pub mod watch;
