@@ -18,13 +18,22 @@
 //! bytecode. The kernel accepts more; then every `nft list ruleset` of the
 //! machine aborts, whoever calls it.
 
+pub mod batch;
 pub mod delta;
+pub mod expr;
+pub mod kernel;
+pub mod lower;
 pub mod name;
+pub mod nfnl;
 pub mod ruleset;
+pub mod socket;
 pub mod statement;
 pub mod types;
+pub mod wire;
 
+pub use batch::{Batch, Open, Sealed};
 pub use delta::{Delta, Op};
+pub use kernel::{CommitError, Kernel, Receipt};
 pub use name::Name;
 pub use ruleset::{Chain, Data, DataKind, Hook, Key, Rule, Ruleset, Set, SetSpec, Table, TableId};
 pub use statement::{Field, Statement, Verdict};

@@ -11,6 +11,7 @@
 //! so, and as done only if it acknowledged the last message and no answer was
 //! lost.
 
+use std::collections::BTreeMap;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -303,7 +304,8 @@ impl Netlink {
     }
 
     fn list_table(&mut self, id: &TableId) -> Result<Table, Failure> {
-        let mut listed = Table::default();
+        let mut chains = BTreeMap::new();
+        let mut sets = BTreeMap::new();
         let dump = |kind, names| Request { kind, dump: true, table: Some(id), names };
         // The kernel filters chains by family alone.
         let names = [(chain::TABLE, id.name.as_str())];
@@ -311,14 +313,14 @@ impl Netlink {
             if let Some((table, name, hook)) = decode::chain(message)?
                 && table == *id
             {
-                listed.chains.insert(name, Chain { hook, rules: Vec::new() });
+                chains.insert(name, Chain { hook, rules: Vec::new() });
             }
             Ok(())
         })?;
         let names = [(rule::TABLE, id.name.as_str())];
         self.ask(&dump(msg::GETRULE, &names), |message| {
             let (table, chain, rule) = decode::rule(message)?;
-            if let Some(chain) = listed.chains.get_mut(&chain)
+            if let Some(chain) = chains.get_mut(&chain)
                 && table == *id
             {
                 chain.rules.push(rule);
@@ -330,17 +332,18 @@ impl Netlink {
             if let Some((table, name, spec)) = decode::set(message)?
                 && table == *id
             {
-                listed.sets.insert(name, Set { spec, elements: imbl::OrdMap::new() });
+                sets.insert(name, Set { spec, elements: imbl::OrdMap::new() });
             }
             Ok(())
         })?;
-        for (name, set) in &mut listed.sets {
-            // A declaration that is not ours is replaced with all it holds.
+        // A declaration that is not ours is replaced with all it holds.
+        for (name, set) in &mut sets {
             if !set.spec.key.is_empty() {
                 self.list_elements(id, name.as_str(), set)?;
             }
         }
-        Ok(listed)
+        let (sets, chains) = (sets.into_iter().collect(), chains.into_iter().collect());
+        Ok(Table { sets, chains })
     }
 
     fn list_elements(&mut self, id: &TableId, name: &str, set: &mut Set) -> Result<(), Failure> {

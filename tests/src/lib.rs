@@ -1,1 +1,5 @@
-//! What the suites share.
+//! What the suites share. Knows every crate under test; no suite.
+
+pub mod netns;
+pub mod nft;
+pub mod samples;
