@@ -21,6 +21,7 @@
 pub mod batch;
 pub mod delta;
 pub mod expr;
+pub mod judge;
 pub mod kernel;
 pub mod lower;
 pub mod name;
@@ -28,6 +29,8 @@ pub mod nfnl;
 pub mod ruleset;
 pub mod socket;
 pub mod statement;
+pub mod text;
+pub mod trace;
 pub mod types;
 pub mod wire;
 

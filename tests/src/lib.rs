@@ -1,5 +1,7 @@
 //! What the suites share. Knows every crate under test; no suite.
 
+pub mod namespace;
 pub mod netns;
 pub mod nft;
-pub mod samples;
+pub mod rawdump;
+pub mod rulesets;
