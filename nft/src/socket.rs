@@ -380,8 +380,13 @@ impl Netlink {
             Err(errno) => return Err(CommitError::Send(errno)),
         }
         let answers = self.answers(last_seq);
-        // A refusal is certain whatever else was lost.
-        if answers.refused.iter().any(|refused| errno_of(refused) == Errno::EPERM) {
+        // A refusal is certain whatever else was lost. Without the right to be
+        // here the transaction is refused as a whole; one operation may be
+        // where somebody else owns the table.
+        let denied = |refused: &nfnl::Verdict| {
+            errno_of(refused) == Errno::EPERM && batch.op_of(refused.seq).is_none()
+        };
+        if answers.refused.iter().any(denied) {
             return Err(CommitError::Denied);
         }
         if !answers.refused.is_empty() {

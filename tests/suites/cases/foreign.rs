@@ -14,6 +14,7 @@ table ip closeby {
     set timed { typeof ip daddr; size 16; timeout 1h; }
     set noted { typeof ip daddr; size 16; comment "mine"; }
     map verdicts { typeof ip daddr : verdict; size 16; elements = { 192.0.2.1 : jump theirs } }
+    map untyped { type ipv4_addr : verdict; elements = { 192.0.2.1 : goto theirs } }
     chain theirs { ip daddr { 192.0.2.1, 192.0.2.2 } udp sport 53 log prefix "x" drop; }
     chain n_3 { counter accept comment "mine"; tcp dport vmap { 1 : drop }; ip daddr != @unsized drop; }
     chain filter-in { type filter hook input priority 0; policy drop; }
@@ -25,10 +26,10 @@ pub(crate) fn is_listed_and_replaced() {
     nft::load(FOREIGN).unwrap();
     let listed = super::list(&mut kernel, &sample);
     let table = &listed.tables[&rulesets::table_id(Family::Ip)];
-    for name in ["vips", "empty", "unsized", "timed", "noted"] {
+    for name in ["vips", "empty", "unsized", "timed", "noted", "untyped"] {
         assert!(table.sets[name].spec.key.is_empty(), "{name} is not ours");
     }
-    assert_eq!(table.sets.len(), 6, "anonymous sets are part of their rules");
+    assert_eq!(table.sets.len(), 7, "anonymous sets are part of their rules");
     let unknown = |name: &str| {
         let rules = &table.chains[name].rules;
         rules.iter().filter(|rule| matches!(rule[..], [Statement::Unknown(_)])).count()

@@ -92,41 +92,46 @@ pub(crate) fn too_large_in_a_user_namespace() {
     assert!(helper.status.success(), "{}", String::from_utf8_lossy(&helper.stderr));
 }
 
-/// Where the kernel limits sockets, a transaction that is too large is named so
-/// before and without it, and leaves nothing behind.
+/// Where the kernel limits sockets, a transaction of exactly the limit passes;
+/// one that is larger is named so, and leaves nothing behind.
 pub(crate) fn small_socket() {
     let mut kernel = super::netlink();
     let limit = kernel.send_limit();
-    assert!(limit < 8 << 20, "a user namespace has the machine's limit, not {limit}");
-    let table = rulesets::table_id(Family::Ip);
-    let set = rulesets::set(&FRONTEND, DataKind::None, Vec::new());
+    assert!(limit < 1 << 30, "a user namespace has the machine's limit, not {limit}");
+    let fits = Batch::of_ops(&filling(limit));
+    assert_eq!(fits.bytes().len(), limit);
+    kernel.commit(&fits).expect("what fits exactly");
+    kernel.check(&fits).expect("what fits exactly");
+
+    let before = kernel.generation();
+    let large = Batch::of_ops(&filling(limit + 4));
+    let refused = Err(CommitError::TooLarge { len: limit + 4, limit });
+    assert_eq!(kernel.commit(&large), refused);
+    assert_eq!(kernel.generation(), before);
+}
+
+/// Harmless operations that take exactly this many bytes, a multiple of 4.
+fn filling(bytes: usize) -> Vec<Op> {
+    let op = |verb| Op { table: rulesets::table_id(Family::Ip), verb };
     let name = Name::from("large");
-    let declare = [
-        Op { table: table.clone(), verb: Verb::AddTable },
-        Op { table: table.clone(), verb: Verb::AddSet { set: name.clone(), spec: set.spec } },
-    ];
-    // Exactly the limit fits.
-    let elements = |count: usize| {
-        let key = |number: u16| {
-            (rulesets::frontend([10, 0, 0, 1].into(), L4Proto::Tcp, number), Data::None)
-        };
-        let elements = (0..count).map(|_| key(1)).collect();
-        let add =
-            Op { table: table.clone(), verb: Verb::AddElements { set: name.clone(), elements } };
-        let mut ops = declare.to_vec();
-        ops.push(add);
-        Batch::of_ops(&ops)
-    };
-    let (mut fits, mut not) = (1, limit);
-    while not - fits > 1 {
-        let middle = usize::midpoint(fits, not);
-        if elements(middle).bytes().len() <= limit { fits = middle } else { not = middle }
+    let set = rulesets::set(&FRONTEND, DataKind::None, Vec::new());
+    let mut ops = vec![op(Verb::AddTable), op(Verb::AddSet { set: name.clone(), spec: set.spec })];
+    let element = (rulesets::frontend([10, 0, 0, 1].into(), L4Proto::Tcp, 1), Data::None);
+    let len = |ops: &[Op]| Batch::of_ops(ops).bytes().len();
+    let mut left = bytes - len(&ops);
+    for count in [1000, 1] {
+        let elements = vec![element.clone(); count];
+        let add = op(Verb::AddElements { set: name.clone(), elements });
+        let each = len(std::slice::from_ref(&add)) - len(&[]);
+        // The last operation needs some for itself.
+        let times = left.saturating_sub(64) / each;
+        ops.extend(std::iter::repeat_n(add, times));
+        left -= times * each;
     }
-    kernel.commit(&elements(fits)).expect("what fits exactly");
-    let large = elements(not);
-    let len = large.bytes().len();
-    assert_eq!(kernel.commit(&large), Err(CommitError::TooLarge { len, limit }));
-    assert_eq!(kernel.check(&elements(fits)), Ok(()));
+    let chain = |len| op(Verb::AddChain { chain: Name::from("x".repeat(len)), hook: None });
+    let shortest = len(&[chain(3)]) - len(&[]);
+    ops.push(chain(3 + left - shortest));
+    ops
 }
 
 /// More refusals than any queue takes: the outcome is still known.
