@@ -12,5 +12,7 @@
 //! `docs/architecture.md` is the map.
 
 pub mod compile;
+pub mod config;
+pub mod host;
 pub mod model;
 pub mod watch;
