@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use crate::cli::Destination;
 use crate::compile::{
-    Backend, DetectLocal, Entry, Frontend, NodePlan, NodePortAddresses, PortPlan, Reach, Why,
+    Backend, DetectLocal, Entry, Frontend, LocalAddresses, NodePlan, PortPlan, Reach, Why,
 };
 use crate::fastpath::Origin;
 use crate::model::{Cluster, Endpoint, Life, NodeName, ServiceName, ServicePortName, Zone};
@@ -128,7 +128,8 @@ pub fn explain(question: &Question, known: &Knowledge<'_>) -> Answer {
         reason,
         masquerade: outcomes.iter().any(|outcome| outcome.masqueraded),
         endpoints: found.map(|found| endpoints(&found, &chosen, known)).unwrap_or_default(),
-        path: first.map(|outcome| outcome.path.iter().map(ToString::to_string).collect())
+        path: first
+            .map(|outcome| outcome.path.iter().map(ToString::to_string).collect())
             .unwrap_or_default(),
     }
 }
@@ -222,9 +223,9 @@ fn find<'a>(question: &Question, known: &Knowledge<'a>) -> Option<Found<'a>> {
 }
 
 fn serves_node_ports(addr: IpAddr, known: &Knowledge<'_>) -> bool {
-    match &known.plan.facts.node_port_addresses {
-        NodePortAddresses::AllLocal => known.addresses.contains(&addr) && !addr.is_loopback(),
-        NodePortAddresses::These(addresses) => addresses.contains(&addr),
+    match known.plan.facts.node_port_addresses.of(Family::of(addr)) {
+        LocalAddresses::All => known.addresses.contains(&addr) && !addr.is_loopback(),
+        LocalAddresses::These(addresses) => addresses.contains(&addr),
     }
 }
 
@@ -267,7 +268,8 @@ fn why(
 
 fn why_not_served(question: &Question, known: &Knowledge<'_>) -> String {
     let Destination { addr, port, proto } = question.to;
-    let owner = known.cluster.services().values().find(|service| service.cluster_ips.contains(&addr));
+    let owner =
+        known.cluster.services().values().find(|service| service.cluster_ips.contains(&addr));
     match owner {
         Some(service) => format!("Service {} has no port {port}/{proto}", service.name),
         None if known.addresses.contains(&addr) => {

@@ -3,6 +3,8 @@
 pub mod addresses;
 pub mod kernel;
 pub mod lock;
+pub mod probe;
 
 pub use addresses::HostAddresses;
+pub use kernel::families;
 pub use lock::{Lock, LockError};
