@@ -72,6 +72,13 @@ impl Batch<Open> {
         batch.seal()
     }
 
+    /// Its bytes so far.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "it is never empty: it has begun")]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Appends an operation.
     pub fn push(&mut self, op: &Op) {
         self.first_seq.push(self.next_seq);

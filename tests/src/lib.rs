@@ -1,5 +1,6 @@
 //! What the suites share. Knows every crate under test; no suite.
 
+pub mod generate;
 pub mod namespace;
 pub mod netns;
 pub mod nft;

@@ -11,6 +11,7 @@ use closeby_nft::{
     Chain, Data, DataKind, Family, Field, Hook, Key, L4Proto, Name, Port, Prefix, Rule, Ruleset,
     Set, SetSpec, Statement, Table, TableId, Verdict,
 };
+use imbl::OrdMap;
 
 /// The name of every table made here.
 pub const TABLE: &str = "closeby";
@@ -111,7 +112,7 @@ pub fn sample() -> Ruleset {
     Ruleset { tables: tables.into() }
 }
 
-fn sample_sets(family: Family) -> imbl::OrdMap<Name, Set> {
+fn sample_sets(family: Family) -> OrdMap<Name, Set> {
     let vip = addr(family, 1);
     let key = || frontend(vip, L4Proto::Tcp, 80);
     let refused = frontend(vip, L4Proto::Tcp, 81);
@@ -157,7 +158,7 @@ fn sample_sets(family: Family) -> imbl::OrdMap<Name, Set> {
     .collect()
 }
 
-fn sample_chains(family: Family) -> imbl::OrdMap<Name, Chain> {
+fn sample_chains(family: Family) -> OrdMap<Name, Chain> {
     let (filter, nat) = (ChainType::Filter, ChainType::Nat);
     let check = || vec![vec![Statement::CtStateNew, jump("check")]];
     let entry = || vec![vec![jump("services")]];
