@@ -8,6 +8,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use closeby_tools::lab::{self, Entry};
 
+mod held;
 mod judge;
 mod matrix;
 mod stage;

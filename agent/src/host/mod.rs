@@ -1,0 +1,8 @@
+//! What the host is: collected here, at the rim, and passed on as values.
+
+pub mod addresses;
+pub mod kernel;
+pub mod lock;
+
+pub use addresses::HostAddresses;
+pub use lock::{Lock, LockError};
