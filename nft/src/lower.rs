@@ -12,7 +12,8 @@
 //! that is empty, has more than 15 bytes or holds NUL; `mark | 0`, which reads
 //! back as `mark ^ 0`; an empty key.
 //!
-//! A prefix of length 0 lowers to what nft makes of it, a mask of zeros.
+//! A prefix of length 0 lowers to what nft makes of it, a mask of zeros; it is
+//! listed as `/0` and loads again.
 
 use std::net::IpAddr;
 
