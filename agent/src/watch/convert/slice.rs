@@ -25,7 +25,8 @@ pub(super) fn change(raw: &objects::EndpointSlice, notes: &mut Notes) -> Option<
         return Some(Change::SliceGone(slice));
     }
     let Some(service) = label(metadata, LABEL_SERVICE_NAME).filter(|name| !name.is_empty()) else {
-        let problem = "is missing; without it the slice belongs to no Service and is left out";
+        let problem =
+            "is missing or no text; without it the slice belongs to no Service and is left out";
         notes.add(format_args!("metadata.labels[{LABEL_SERVICE_NAME}]"), problem);
         return Some(Change::SliceGone(slice));
     };
