@@ -106,6 +106,17 @@ impl Host {
         &self.netns
     }
 
+    /// A shell command that enters this namespace from another terminal, while the lab runs.
+    ///
+    /// # Errors
+    /// Where `/proc` cannot be read.
+    pub fn nsenter(&self) -> Result<String, LabError> {
+        let net = self.netns.path()?;
+        let process = net.ancestors().nth(2).map(|path| path.join("ns/user")).unwrap_or_default();
+        let (user, net) = (process.display(), net.display());
+        Ok(format!("nsenter --preserve-credentials --user={user} --net={net}"))
+    }
+
     /// Starts a server on TCP and UDP in both families; it listens when this returns, and stops
     /// when the value is dropped.
     ///
