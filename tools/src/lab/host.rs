@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::process::{Child, Command};
 
-use super::client::{self, Answer, Conversation, Request};
+use super::client::{self, Answer, Conversation, Ports, Request};
 use super::error::LabError;
 use super::netns::Netns;
 use super::server::{Server, Told};
@@ -32,6 +32,7 @@ pub struct Host {
     zone: String,
     pair: Pair,
     netns: Netns,
+    ports: Ports,
 }
 
 impl Host {
@@ -44,7 +45,7 @@ impl Host {
         netns: Netns,
     ) -> Self {
         let [name, node, zone] = [name, node, zone].map(str::to_owned);
-        Self { kind, name, node, zone, pair, netns }
+        Self { kind, name, node, zone, pair, netns, ports: Ports::default() }
     }
 
     /// What it is.
@@ -135,13 +136,13 @@ impl Host {
     /// Sends one request from here and waits for its answer.
     #[must_use]
     pub fn request(&self, request: &Request) -> Answer {
-        self.inside(|| client::request(request))
+        self.inside(|| client::request(&self.ports, request))
     }
 
     /// Sends `count` requests from here, `width` at a time, each from a new socket.
     #[must_use]
     pub fn requests(&self, request: &Request, count: usize, width: usize) -> Vec<Answer> {
-        client::requests(&self.netns, request, count, width)
+        client::requests(&self.netns, &self.ports, request, count, width)
     }
 
     /// Opens a TCP connection from here that can be asked again and again.
