@@ -7,6 +7,7 @@ use anstream::println;
 use anstyle::{AnsiColor, Style};
 use closeby_tools::lab::Host;
 
+use crate::Try;
 use crate::held::Held;
 use crate::matrix::{Flow, Row, measure, stayed, table, verdict};
 use crate::stage::{Stage, catalog_addresses, in_zone, ui_addresses};
@@ -26,7 +27,8 @@ struct Outcome {
 }
 
 /// Plays all steps; true if every packet went where it must.
-pub(crate) fn play(agent: &Path, requests: u16, keep: Option<&Path>) -> anyhow::Result<bool> {
+pub(crate) fn play(agent: &Path, flags: &Try) -> anyhow::Result<bool> {
+    let (requests, keep) = (usize::from(flags.requests), flags.keep_logs.as_deref());
     let started = Instant::now();
     let mut stage = Stage::build(agent, STORY[0].catalog, keep)?;
     introduce(&stage, started.elapsed());
@@ -38,10 +40,10 @@ pub(crate) fn play(agent: &Path, requests: u16, keep: Option<&Path>) -> anyhow::
         if number > 1 {
             tell_agents(&stage.change(step.catalog)?);
         }
-        let mut outcome = ask_catalog(&stage, step, requests.into());
+        let mut outcome = ask_catalog(&stage, step, requests);
         match number {
             1 => {
-                outcome.faults += ask_ui(&stage, requests.into());
+                outcome.faults += ask_ui(&stage, requests);
                 held = Held::open(stage.cluster().pod(HOLDER), catalog_addresses(), &ZONES);
             }
             2 => outcome.faults += ask_held(&mut held),
@@ -53,7 +55,21 @@ pub(crate) fn play(agent: &Path, requests: u16, keep: Option<&Path>) -> anyhow::
     if let Some(keep) = keep {
         println!("Logs and manifests are in {}.", keep.display());
     }
+    if flags.stay {
+        stay(&stage)?;
+    }
     Ok(right)
+}
+
+/// Says how to look around, and waits for Ctrl-C, which ends the lab from outside.
+fn stay(stage: &Stage) -> anyhow::Result<()> {
+    println!("\nThe cluster runs until Ctrl-C. To enter it from another terminal:");
+    for host in stage.cluster().nodes().iter().chain(stage.cluster().pods()) {
+        println!("# {}\n{}", host.name(), host.nsenter()?);
+    }
+    loop {
+        std::thread::park();
+    }
 }
 
 fn introduce(stage: &Stage, took: Duration) {
