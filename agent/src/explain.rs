@@ -327,7 +327,7 @@ impl fmt::Display for Answer {
             "reject" => "refused".to_owned(),
             _ => "not for a Service".to_owned(),
         };
-        let zone = self.zone.as_ref().map_or("no zone".to_owned(), ToString::to_string);
+        let zone = self.zone.as_ref().map_or_else(|| "no zone".to_owned(), ToString::to_string);
         writeln!(f, "{} -> {}: {verdict}", self.from, self.to)?;
         writeln!(f, "  because  {}", self.reason)?;
         if let Some(service) = &self.service {
@@ -339,8 +339,12 @@ impl fmt::Display for Answer {
             "node" => "the node itself",
             _ => "outside this node",
         };
-        let source = if self.masquerade { "replaced by the node's" } else { "kept" };
-        writeln!(f, "  from     {origin}; its address is {source}")?;
+        let source = match (self.verdict, self.masquerade) {
+            ("forward", true) => "; its address is replaced by the node's",
+            ("forward", false) => "; its address is kept",
+            _ => "",
+        };
+        writeln!(f, "  from     {origin}{source}")?;
         if self.endpoints.is_empty() { Ok(()) } else { self.write_endpoints(f) }
     }
 }

@@ -233,7 +233,9 @@ impl<'a> SetChanges<'a> {
                 Some(old) if old.spec == new.spec => changes.elements(name, old, new),
                 _ => {
                     changes.created.push((name, &new.spec));
-                    changes.elements_added(name, new.elements.clone().into_iter().collect());
+                    let elements = new.elements.iter();
+                    let added = elements.map(|(key, data)| (key.clone(), data.clone())).collect();
+                    changes.elements_added(name, added);
                 }
             }
         }

@@ -39,32 +39,36 @@ pub fn compile(
 ) -> NodePlan {
     let mut plan = previous.clone();
     plan.generation = previous.generation.next();
-    let mut affected: BTreeSet<ServiceName> = if plan.facts == *facts {
-        dirty.services.clone()
+    let names: Vec<&ServiceName> = if plan.facts == *facts {
+        dirty.services.iter().collect()
     } else {
         plan.facts = facts.clone();
-        cluster.services().keys().chain(previous.services.keys()).cloned().collect()
+        let gone = previous.services.keys().filter(|name| cluster.service(name).is_none());
+        cluster.services().keys().chain(gone).collect()
     };
     // Who owns an address may change with any Service; a loser is served when
     // the winner goes (projectcalico/felix #2770).
-    for name in affected.clone() {
-        let claims = cluster.service(&name).map(|service| claims::of(service, facts));
-        affected.extend(plan.claims.replace(&name, claims));
+    let mut rivals = BTreeSet::new();
+    for name in &names {
+        let claim = cluster.service(name).map(|service| claims::of(service, facts));
+        rivals.extend(plan.claims.replace(name, claim));
     }
-    for name in affected {
-        match cluster.service(&name) {
-            Some(service) => {
-                let decided = entry::service_plan(service, cluster, facts, &plan.claims);
-                if plan.services.get(&name).is_none_or(|known| **known != decided) {
-                    plan.services.insert(name, Arc::new(decided));
-                }
-            }
-            None => {
-                plan.services.remove(&name);
-            }
-        }
+    for name in names.into_iter().chain(&rivals) {
+        decide(&mut plan, cluster, facts, name);
     }
     plan
+}
+
+/// Decides one Service anew.
+fn decide(plan: &mut NodePlan, cluster: &Cluster, facts: &Facts, name: &ServiceName) {
+    let Some(service) = cluster.service(name) else {
+        plan.services.remove(name);
+        return;
+    };
+    let decided = entry::service_plan(service, cluster, facts, &plan.claims);
+    if plan.services.get(name).is_none_or(|known| **known != decided) {
+        plan.services.insert(name.clone(), Arc::new(decided));
+    }
 }
 
 /// The plan of a whole cluster, from nothing.

@@ -1,9 +1,7 @@
 //! What one Service contributes to the sets, and what the node does.
 
-use std::collections::BTreeSet;
-
 use closeby_nft::ruleset::Value;
-use closeby_nft::{Data, Family, Key, L4Proto, Verdict};
+use closeby_nft::{Data, Family, Key, L4Proto};
 use imbl::OrdMap;
 
 use super::class::{Class, Kind};
@@ -121,17 +119,6 @@ fn give_pool(
 fn hairpin_key(backend: Backend, proto: L4Proto) -> Key {
     let Backend { addr, port } = backend;
     Key::new().addr(addr).addr(addr).proto(proto).port(port)
-}
-
-/// The elements of the verdict map `kind` for these classes.
-#[must_use]
-pub fn dispatch(kind: SetKind, classes: &BTreeSet<Class>) -> Vec<(Key, Data)> {
-    let picks = kind == SetKind::Picks;
-    classes
-        .iter()
-        .filter(|class| (class.kind == Kind::Local) == picks)
-        .map(|class| (class.key(), Data::Verdict(Verdict::Goto(class.chain()))))
-        .collect()
 }
 
 /// The node's addresses that serve NodePorts.
