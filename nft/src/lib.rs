@@ -2,7 +2,7 @@
 //!
 //! A [`Ruleset`] is what a table holds, as data: it can be judged, printed as
 //! nft text, traced with a packet, compared with another, encoded for netlink
-//! and committed in one transaction. Everything but [`socket`] is pure.
+//! and committed in one transaction. Everything but `socket` is pure.
 //! This crate has never heard of Kubernetes.
 //!
 //! The way of the data:
@@ -19,9 +19,12 @@
 //! machine aborts, whoever calls it.
 
 pub mod delta;
+pub mod expr;
+pub mod judge;
 pub mod name;
 pub mod ruleset;
 pub mod statement;
+pub mod text;
 pub mod types;
 
 pub use delta::{Delta, Op};

@@ -1,1 +1,4 @@
 //! What the suites share.
+
+pub mod namespace;
+pub mod rulesets;
