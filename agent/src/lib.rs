@@ -11,7 +11,9 @@
 //! Everything is decided in [`compile`]; what follows renders or carries out.
 //! `docs/architecture.md` is the map.
 
+pub mod cli;
 pub mod compile;
 pub mod fastpath;
 pub mod model;
 pub mod render;
+pub mod sync;

@@ -26,6 +26,8 @@ pub struct Batch<State> {
     /// lists take several messages.
     first_seq: Vec<u32>,
     next_seq: u32,
+    /// Where the last message of the last operation begins.
+    last: usize,
     /// Where BATCH_END begins; a dry run stops there.
     end: usize,
     state: PhantomData<State>,
@@ -45,6 +47,7 @@ impl Batch<Open> {
             bytes: Vec::new(),
             first_seq: Vec::new(),
             next_seq: 0,
+            last: 0,
             end: 0,
             state: PhantomData,
         };
@@ -69,10 +72,17 @@ impl Batch<Open> {
         batch.seal()
     }
 
+    /// Its bytes so far.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "it is never empty: it has begun")]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Appends an operation.
     pub fn push(&mut self, op: &Op) {
         self.first_seq.push(self.next_seq);
-        encode::op(op, &mut self.bytes, &mut self.next_seq);
+        self.last = encode::op(op, &mut self.bytes, &mut self.next_seq);
     }
 
     /// Ends the transaction and asks for one acknowledgement, on its last
@@ -80,13 +90,14 @@ impl Batch<Open> {
     /// outcome (20,000 of them end in ENOBUFS after the commit).
     #[must_use]
     pub fn seal(mut self) -> Batch<Sealed> {
-        nfnl::ask_ack_on_last(&mut self.bytes);
+        nfnl::ask_ack(&mut self.bytes, self.last);
         let end = self.bytes.len();
         encode::batch_end(&mut self.bytes, self.next_seq);
         Batch {
             bytes: self.bytes,
             first_seq: self.first_seq,
             next_seq: self.next_seq,
+            last: self.last,
             end,
             state: PhantomData,
         }

@@ -115,6 +115,7 @@ pub fn sample() -> Ruleset {
 fn sample_sets(family: Family) -> std::collections::BTreeMap<Name, Set> {
     let vip = addr(family, 1);
     let key = || frontend(vip, L4Proto::Tcp, 80);
+    let refused = frontend(vip, L4Proto::Tcp, 81);
     let fields = |fields: &[Field]| DataKind::Fields(fields.to_vec());
     let hairpin = [Field::Saddr, Field::Daddr, Field::L4Proto, Field::Dport];
     let verdict = |verdict| Data::Verdict(verdict);
@@ -138,7 +139,7 @@ fn sample_sets(family: Family) -> std::collections::BTreeMap<Name, Set> {
         ("classes", set(&FRONTEND, fields(&[Field::Priority]), classes)),
         ("entries", set(&[Field::Priority], DataKind::Verdict, entries)),
         ("endpoints", set(&slot(2), fields(&TARGET), endpoints)),
-        ("reject-services", set(&FRONTEND, DataKind::None, vec![(key(), Data::None)])),
+        ("reject-services", set(&FRONTEND, DataKind::None, vec![(refused, Data::None)])),
         ("empty", set(&[Field::L4Proto, Field::Dport], DataKind::None, vec![])),
         (
             "hairpin",

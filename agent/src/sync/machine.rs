@@ -1,0 +1,444 @@
+//! The state machine between the cluster and the kernel.
+//!
+//! PURE. What is desired and what is installed are two values, and only a
+//! receipt moves one to the other. Invariants:
+//! - nothing is programmed before every kind of object was told in full;
+//! - a snapshot is published only after the kernel has its generation;
+//! - after any doubt (lost answer, refusal, foreign transaction) the kernel is
+//!   read back before anything is written.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use closeby_nft::delta::diff;
+use closeby_nft::kernel::{Advice, CommitError, ListError, Listing, Receipt};
+use closeby_nft::{GenId, Ruleset};
+use imbl::ordmap::DiffItem;
+
+use super::pace::{Moment, Pace};
+use super::stages::{Stage, stages};
+use crate::compile::{Facts, Generation, NodePlan, compile};
+use crate::fastpath::Snapshot;
+use crate::model::{Change, Cluster, Dirty, Node, NodeName, Note};
+use crate::render::Rendered;
+use crate::render::snapshot::snapshot;
+use crate::render::tables::sizes::Sizes;
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Objects changed: together, one generation.
+    Changed(Vec<Change>),
+    /// The kernel's tables, or why they cannot be read.
+    Listed(Result<Listing, ListError>),
+    /// The outcome of [`Effect::Commit`].
+    Committed(Result<Receipt, CommitError>),
+    /// The kernel's count of transactions.
+    Polled(GenId),
+}
+
+/// What is to be done.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// List our tables; answer with [`Input::Listed`].
+    List,
+    /// Commit this in one transaction; answer with [`Input::Committed`].
+    Commit(Arc<Stage>),
+    /// Let readers see this.
+    Publish(Box<Snapshot>),
+    /// Tell the operator.
+    Report(Report),
+}
+
+/// What an operator may want to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// A generation is in the kernel.
+    Committed {
+        /// Which.
+        generation: Generation,
+        /// Services served.
+        services: usize,
+        /// Elements added and removed by its transaction; both 0 when the
+        /// kernel had it already.
+        elements: (usize, usize),
+    },
+    /// A transaction failed; what is installed stays, and it is tried again.
+    Failed {
+        /// Why, with the object.
+        why: String,
+        /// When it is tried again.
+        retry_at: Moment,
+    },
+    /// Nothing helps without the operator.
+    Stuck {
+        /// Why, and what to do.
+        why: String,
+    },
+    /// Somebody else changed our tables; they are repaired now.
+    Drift {
+        /// How many operations the repair takes.
+        ops: usize,
+    },
+    /// What was left out of the plan, and why.
+    Notes(Vec<Note>),
+}
+
+/// How the node and its settings become facts, given its Node object.
+pub type FactsOf = Box<dyn Fn(Option<&Node>) -> Facts + Send>;
+
+/// The machine.
+pub struct Machine {
+    node: NodeName,
+    facts_of: FactsOf,
+    /// The most bytes of elements a transaction may have; see [`stages`].
+    send_limit: usize,
+    cluster: Cluster,
+    dirty: Dirty,
+    desired: Option<Desired>,
+    /// The generation that readers see.
+    published: Option<Generation>,
+    state: State,
+    pace: Pace,
+}
+
+impl std::fmt::Debug for Machine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Machine").field("node", &self.node).field("state", &self.state).finish()
+    }
+}
+
+/// The newest decision and its renderings.
+#[derive(Clone, Debug)]
+struct Desired {
+    plan: NodePlan,
+    rendered: Rendered,
+    snapshot: Snapshot,
+}
+
+/// What we know of the kernel.
+#[derive(Debug)]
+enum State {
+    /// Nothing, or nothing sure.
+    Unknown {
+        /// Whether because somebody else committed.
+        foreign: bool,
+    },
+    /// It was asked.
+    Listing {
+        /// Whether because somebody else committed.
+        foreign: bool,
+    },
+    /// It has this.
+    Known { installed: Ruleset, gen_id: GenId },
+    /// It was told to change.
+    Committing(Box<Committing>),
+}
+
+#[derive(Debug)]
+struct Committing {
+    before: Ruleset,
+    gen_id: GenId,
+    target: Desired,
+    /// The transaction under way, then those that follow it.
+    stages: VecDeque<Arc<Stage>>,
+    /// How many there were.
+    stage_count: usize,
+    elements: (usize, usize),
+}
+
+impl Machine {
+    /// A machine for this node that knows nothing yet.
+    #[must_use]
+    pub fn new(node: NodeName, facts_of: FactsOf, pace: Pace, send_limit: usize) -> Self {
+        Self {
+            node,
+            facts_of,
+            send_limit,
+            cluster: Cluster::default(),
+            dirty: Dirty::default(),
+            desired: None,
+            published: None,
+            state: State::Unknown { foreign: false },
+            pace,
+        }
+    }
+
+    /// Takes in what happened and tells what to do.
+    pub fn step(&mut self, input: Input, now: Moment) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match input {
+            Input::Changed(changes) => {
+                for change in changes {
+                    self.dirty.merge(self.cluster.apply(change));
+                }
+            }
+            Input::Listed(outcome) => self.listed(outcome, now, &mut effects),
+            Input::Committed(outcome) => self.committed(outcome, now, &mut effects),
+            Input::Polled(gen_id) => self.polled(gen_id, now),
+        }
+        self.advance(now, &mut effects);
+        effects
+    }
+
+    /// When to call [`Self::step`] again if nothing happens.
+    #[must_use]
+    pub fn wake_at(&self) -> Moment {
+        let idle = matches!(self.state, State::Known { .. }) && self.dirty.is_empty();
+        self.pace.wake_at(!idle && self.cluster.is_complete())
+    }
+
+    /// The newest plan decided.
+    #[must_use]
+    pub fn plan(&self) -> Option<&NodePlan> {
+        self.desired.as_ref().map(|desired| &desired.plan)
+    }
+
+    /// Goes on as far as it can without the outside world.
+    fn advance(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        if !self.cluster.is_complete() || !self.pace.may_commit(now) {
+            return;
+        }
+        match &self.state {
+            State::Unknown { foreign } => {
+                self.state = State::Listing { foreign: *foreign };
+                effects.push(Effect::List);
+            }
+            State::Known { installed, .. } => {
+                let first = self.desired.is_none().then(|| Sizes::of(installed));
+                if first.is_some() || !self.dirty.is_empty() {
+                    effects.extend(self.decide(first));
+                }
+                self.reconcile(now, effects);
+            }
+            State::Listing { .. } | State::Committing(_) => {}
+        }
+    }
+
+    /// Makes the next plan and its renderings.
+    fn decide(&mut self, sizes: Option<Sizes>) -> Option<Effect> {
+        let facts = self.facts();
+        let dirty = std::mem::take(&mut self.dirty);
+        let before = self.desired.take().unwrap_or_else(|| Desired {
+            plan: NodePlan::empty(facts.clone()),
+            rendered: Rendered::nothing(sizes.unwrap_or_default()),
+            snapshot: Snapshot::empty(facts.clone()),
+        });
+        let plan = compile(&before.plan, &self.cluster, &facts, &dirty);
+        let notes = new_notes(&before.plan, &plan);
+        self.desired = Some(Desired {
+            rendered: before.rendered.next(&plan),
+            snapshot: snapshot(&before.snapshot, &before.plan, &plan),
+            plan,
+        });
+        (!notes.is_empty()).then_some(Effect::Report(Report::Notes(notes)))
+    }
+
+    /// The facts of this node now; the same value as long as they are equal.
+    fn facts(&self) -> Arc<Facts> {
+        let facts = (self.facts_of)(self.cluster.node(&self.node));
+        match &self.desired {
+            Some(desired) if *desired.plan.facts == facts => desired.plan.facts.clone(),
+            _ => Arc::new(facts),
+        }
+    }
+
+    /// Compares what is installed with what is desired and starts to change it.
+    fn reconcile(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        let (State::Known { installed, gen_id }, Some(desired)) = (&self.state, &self.desired)
+        else {
+            return;
+        };
+        let delta = diff(installed, desired.rendered.ruleset());
+        if delta.is_empty() {
+            // The same content: from now on also the same memory, so that the
+            // next comparison costs nothing.
+            let installed = desired.rendered.ruleset().clone();
+            self.state = State::Known { installed, gen_id: *gen_id };
+            self.publish((0, 0), effects);
+            return;
+        }
+        let elements = delta.element_counts();
+        match stages(delta, installed, self.send_limit) {
+            Ok(stages) => {
+                effects.extend(stages.front().cloned().map(Effect::Commit));
+                self.state = State::Committing(Box::new(Committing {
+                    before: installed.clone(),
+                    gen_id: *gen_id,
+                    target: desired.clone(),
+                    stage_count: stages.len(),
+                    stages,
+                    elements,
+                }));
+            }
+            Err(error) => {
+                let retry_at = self.pace.failed(now);
+                effects.push(Effect::Report(Report::Failed { why: error.to_string(), retry_at }));
+            }
+        }
+    }
+
+    fn listed(
+        &mut self,
+        outcome: Result<Listing, ListError>,
+        now: Moment,
+        effects: &mut Vec<Effect>,
+    ) {
+        let State::Listing { foreign } = self.state else {
+            return;
+        };
+        match outcome {
+            Ok(Listing { ruleset, gen_id }) => {
+                let ops = self.repair_size(&ruleset, foreign);
+                if ops > 0 {
+                    effects.push(Effect::Report(Report::Drift { ops }));
+                }
+                self.pace.audited(now, ops > 0);
+                self.state = State::Known { installed: ruleset, gen_id };
+            }
+            Err(error) => {
+                self.state = State::Unknown { foreign };
+                let retry_at = self.pace.failed(now);
+                let why = error.to_string();
+                effects.push(Effect::Report(match error {
+                    ListError::Denied => Report::Stuck { why },
+                    ListError::Socket(_) | ListError::Restless(_) | ListError::Garbled(_) => {
+                        Report::Failed { why, retry_at }
+                    }
+                }));
+            }
+        }
+    }
+
+    /// How many operations undo what somebody else did to our tables.
+    fn repair_size(&self, found: &Ruleset, foreign: bool) -> usize {
+        match &self.desired {
+            Some(desired) if foreign => diff(found, desired.rendered.ruleset()).ops.len(),
+            _ => 0,
+        }
+    }
+
+    fn committed(
+        &mut self,
+        outcome: Result<Receipt, CommitError>,
+        now: Moment,
+        effects: &mut Vec<Effect>,
+    ) {
+        let unknown = State::Unknown { foreign: false };
+        let commit = match std::mem::replace(&mut self.state, unknown) {
+            State::Committing(commit) => *commit,
+            other => {
+                self.state = other;
+                return;
+            }
+        };
+        match outcome {
+            Ok(receipt) => self.stage_committed(commit, receipt, now, effects),
+            Err(error) => self.commit_failed(commit, &error, now, effects),
+        }
+    }
+
+    fn stage_committed(
+        &mut self,
+        mut commit: Committing,
+        Receipt { gen_id }: Receipt,
+        now: Moment,
+        effects: &mut Vec<Effect>,
+    ) {
+        let alone = gen_id.0 == commit.gen_id.0.wrapping_add(1);
+        commit.gen_id = gen_id;
+        commit.stages.pop_front();
+        if let Some(next) = commit.stages.front() {
+            effects.push(Effect::Commit(next.clone()));
+            self.state = State::Committing(Box::new(commit));
+            return;
+        }
+        self.pace.committed(now);
+        let installed = commit.target.rendered.ruleset().clone();
+        self.state = if alone {
+            State::Known { installed, gen_id }
+        } else {
+            // Somebody else committed in between, perhaps to our tables.
+            State::Unknown { foreign: true }
+        };
+        self.publish_target(commit.target, commit.elements, effects);
+    }
+
+    fn commit_failed(
+        &mut self,
+        commit: Committing,
+        error: &CommitError,
+        now: Moment,
+        effects: &mut Vec<Effect>,
+    ) {
+        let why = match commit.stages.front() {
+            Some(stage) => error.explain(&stage.delta),
+            None => error.to_string(),
+        };
+        let retry_at = self.pace.failed(now);
+        match error.advice() {
+            Advice::GiveUp => effects.push(Effect::Report(Report::Stuck { why })),
+            Advice::ReadBack => effects.push(Effect::Report(Report::Failed { why, retry_at })),
+            Advice::Split => {
+                if let CommitError::TooLarge { limit, .. } = error {
+                    self.send_limit = self.send_limit.min(*limit);
+                }
+                effects.push(Effect::Report(Report::Failed { why, retry_at }));
+            }
+            Advice::Retry => {
+                effects.push(Effect::Report(Report::Failed { why, retry_at }));
+                // Nothing of this transaction is there, but its predecessors are.
+                if commit.stages.len() == commit.stage_count {
+                    let Committing { before: installed, gen_id, .. } = commit;
+                    self.state = State::Known { installed, gen_id };
+                }
+            }
+        }
+    }
+
+    fn polled(&mut self, gen_id: GenId, now: Moment) {
+        let State::Known { gen_id: known, .. } = self.state else {
+            return;
+        };
+        let foreign = gen_id != known;
+        if !foreign {
+            self.pace.quiet(now);
+        }
+        if self.pace.wants_audit(now, foreign) {
+            self.state = State::Unknown { foreign };
+        }
+    }
+
+    /// Publishes what is desired, which the kernel has already.
+    fn publish(&mut self, elements: (usize, usize), effects: &mut Vec<Effect>) {
+        if let Some(desired) = self.desired.clone()
+            && self.published != Some(desired.plan.generation)
+        {
+            self.publish_target(desired, elements, effects);
+        }
+    }
+
+    fn publish_target(
+        &mut self,
+        target: Desired,
+        elements: (usize, usize),
+        effects: &mut Vec<Effect>,
+    ) {
+        let generation = target.plan.generation;
+        self.published = Some(generation);
+        let services = target.plan.services.len();
+        effects.push(Effect::Publish(Box::new(target.snapshot)));
+        effects.push(Effect::Report(Report::Committed { generation, services, elements }));
+    }
+}
+
+/// The notes of the Services that were decided anew.
+fn new_notes(before: &NodePlan, after: &NodePlan) -> Vec<Note> {
+    let mut notes = Vec::new();
+    for item in before.services.diff(&after.services) {
+        if let DiffItem::Add(_, new) | DiffItem::Update { new: (_, new), .. } = item {
+            notes.extend(new.notes.iter().cloned());
+        }
+    }
+    notes
+}

@@ -1,0 +1,93 @@
+//! Performs the machine's effects: the only place where the machine meets the
+//! kernel, the clock and the readers of the snapshot.
+//!
+//! One thread owns the kernel's socket and the machine, because a transaction
+//! blocks for as long as the kernel works on it. It chooses nothing.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use closeby_nft::Kernel;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+
+use super::machine::{Effect, Input, Machine, Report};
+use super::pace::Moment;
+use crate::fastpath::Snapshot;
+use crate::model::Change;
+use crate::render::tables::table_ids;
+
+/// How often the kernel is asked whether somebody else committed (2 us each).
+/// A flush is repaired within this plus the time of a full load.
+pub const POLL_EVERY: Duration = Duration::from_millis(50);
+
+/// What reaches the loop from outside.
+#[derive(Debug)]
+pub enum Event {
+    /// Objects changed: together, one generation.
+    Changed(Vec<Change>),
+    /// Stop; the rules stay.
+    Stop,
+}
+
+/// What readers see: the newest generation that the kernel has.
+pub type Published = Arc<ArcSwapOption<Snapshot>>;
+
+/// Runs until told to stop, or until `watch_reports` says so by returning false.
+pub fn run(
+    machine: &mut Machine,
+    kernel: &mut dyn Kernel,
+    events: &Receiver<Event>,
+    published: &Published,
+    watch_reports: &mut dyn FnMut(&Report, Moment) -> bool,
+) {
+    let start = Instant::now();
+    let now = || Moment(start.elapsed());
+    let mut inputs = VecDeque::new();
+    loop {
+        while let Some(input) = inputs.pop_front() {
+            for effect in machine.step(input, now()) {
+                match effect {
+                    Effect::List => inputs.push_back(Input::Listed(kernel.list(&table_ids()))),
+                    Effect::Commit(stage) => {
+                        inputs.push_back(Input::Committed(kernel.commit(&stage.batch)));
+                    }
+                    Effect::Publish(snapshot) => published.store(Some(Arc::new(*snapshot))),
+                    Effect::Report(report) => {
+                        if !watch_reports(&report, now()) {
+                            return;
+                        }
+                    }
+                }
+            }
+        }
+        match next_event(machine, events, now()) {
+            Ok(Event::Changed(changes)) => inputs.push_back(Input::Changed(changes)),
+            Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => {
+                // A kernel that cannot be asked says so when it is listed.
+                inputs.extend(kernel.generation().ok().map(Input::Polled));
+            }
+        }
+    }
+}
+
+/// Waits for what comes next; changes that wait together become one generation.
+fn next_event(
+    machine: &Machine,
+    events: &Receiver<Event>,
+    now: Moment,
+) -> Result<Event, RecvTimeoutError> {
+    let wait = machine.wake_at().0.saturating_sub(now.0).min(POLL_EVERY);
+    let Event::Changed(mut changes) = events.recv_timeout(wait)? else {
+        return Ok(Event::Stop);
+    };
+    for event in events.try_iter() {
+        match event {
+            Event::Changed(more) => changes.extend(more),
+            Event::Stop => return Ok(Event::Stop),
+        }
+    }
+    Ok(Event::Changed(changes))
+}

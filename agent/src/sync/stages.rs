@@ -1,0 +1,136 @@
+//! One transaction, or several where one datagram cannot take it.
+//!
+//! PURE. In a user namespace the kernel refuses large send buffers. Then
+//! everything that no packet can reach is loaded first, in parts, and the last
+//! part adds the rules of the base chains: readers see nothing or everything.
+//! That works as long as our tables are not live yet; a change of live tables
+//! goes in one transaction or not at all.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use closeby_nft::delta::{Delta, Op, Verb};
+use closeby_nft::{Batch, Open, Ruleset, Sealed, TableId};
+
+/// Elements in one part of a divided operation.
+const PART: usize = 256;
+
+/// One transaction, ready to be sent.
+#[derive(Debug)]
+pub struct Stage {
+    /// What it does.
+    pub delta: Delta,
+    /// As bytes.
+    pub batch: Batch<Sealed>,
+}
+
+/// A transaction of live tables that one datagram cannot take.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the change takes {len} bytes in one transaction, but this socket takes {limit}: \
+     run with CAP_NET_ADMIN in the initial user namespace, or raise net.core.wmem_max"
+)]
+pub struct TooLarge {
+    len: usize,
+    limit: usize,
+}
+
+/// The transactions that carry out `delta`, none larger than `limit` bytes.
+///
+/// # Errors
+/// When it takes more than one, and the tables are live.
+pub fn stages(
+    delta: Delta,
+    installed: &Ruleset,
+    limit: usize,
+) -> Result<VecDeque<Arc<Stage>>, TooLarge> {
+    let batch = Batch::of(&delta);
+    let len = batch.bytes().len();
+    if len <= limit {
+        return Ok(VecDeque::from([Arc::new(Stage { delta, batch })]));
+    }
+    if delta.ops.iter().any(|op| is_live(&op.table, installed)) {
+        return Err(TooLarge { len, limit });
+    }
+    let (entering, hidden): (Vec<Op>, Vec<Op>) =
+        delta.ops.iter().cloned().partition(|op| adds_base_rule(op, &delta));
+    let mut stages = VecDeque::new();
+    let mut part = Part::default();
+    for op in hidden.into_iter().flat_map(divided) {
+        if let Some(full) = part.push(op, limit) {
+            stages.push_back(full);
+        }
+    }
+    stages.extend(part.close());
+    let last = Delta { ops: entering };
+    let batch = Batch::of(&last);
+    stages.push_back(Arc::new(Stage { delta: last, batch }));
+    Ok(stages)
+}
+
+/// Whether packets enter this table now.
+fn is_live(table: &TableId, installed: &Ruleset) -> bool {
+    installed.tables.get(table).is_some_and(|table| {
+        table.chains.values().any(|chain| chain.hook.is_some() && !chain.rules.is_empty())
+    })
+}
+
+/// Whether `op` adds a rule to a chain that `delta` hooks into the kernel.
+///
+/// A table that is not live may have its base chains already; their rules then
+/// come in an earlier part, which hides nothing worse than an unfinished table
+/// did before.
+fn adds_base_rule(op: &Op, delta: &Delta) -> bool {
+    let Verb::AddRule { chain, .. } = &op.verb else {
+        return false;
+    };
+    delta.ops.iter().any(|other| {
+        other.table == op.table
+            && matches!(&other.verb, Verb::AddChain { chain: added, hook: Some(_) } if added == chain)
+    })
+}
+
+/// The operation in parts of at most [`PART`] elements.
+fn divided(op: Op) -> Vec<Op> {
+    let Op { table, verb } = op;
+    let part = |verb| Op { table: table.clone(), verb };
+    match verb {
+        Verb::AddElements { set, elements } => elements
+            .chunks(PART)
+            .map(|elements| {
+                part(Verb::AddElements { set: set.clone(), elements: elements.to_vec() })
+            })
+            .collect(),
+        Verb::DeleteElements { set, keys } => keys
+            .chunks(PART)
+            .map(|keys| part(Verb::DeleteElements { set: set.clone(), keys: keys.to_vec() }))
+            .collect(),
+        verb => vec![part(verb)],
+    }
+}
+
+/// A transaction that is being filled.
+#[derive(Debug, Default)]
+struct Part {
+    ops: Vec<Op>,
+    batch: Batch<Open>,
+}
+
+impl Part {
+    /// Adds an operation; returns the transaction before it if both are too large.
+    fn push(&mut self, op: Op, limit: usize) -> Option<Arc<Stage>> {
+        let mut alone = Batch::new();
+        alone.push(&op);
+        let full =
+            if self.batch.len() + alone.len() > limit { std::mem::take(self).close() } else { None };
+        self.batch.push(&op);
+        self.ops.push(op);
+        full
+    }
+
+    fn close(self) -> Option<Arc<Stage>> {
+        (!self.ops.is_empty()).then(|| {
+            Arc::new(Stage { delta: Delta { ops: self.ops }, batch: self.batch.seal() })
+        })
+    }
+}

@@ -1,0 +1,263 @@
+//! The walk: hooks in the order of a packet's way, base chains in the order of
+//! their priorities, chains by jump, goto and return.
+
+use super::machine::{Context, End, Flow, Looked};
+use super::program::{Base, Program, Tracer};
+use super::{Event, Fate, Host, Origin, Outcome, Packet, Place, Step};
+use crate::name::Name;
+use crate::ruleset::{ChainType, HookPoint};
+use crate::statement::Verdict;
+use crate::types::Family;
+
+/// How many chains may wait for their return (`NFT_JUMP_STACK_SIZE`).
+const JUMP_STACK_SIZE: usize = 16;
+
+/// How many jumps and gotos one base chain may make. The kernel has no such
+/// bound, because it loads no loops; a tracer may be shown anything.
+const MOVES_MAX: usize = 100_000;
+
+/// Connection tracking runs in prerouting and output at this priority.
+const CONNTRACK_PRIORITY: i32 = -200;
+
+/// The name of the interface by which the host sends to itself.
+const LOOPBACK: &str = "lo";
+
+impl Tracer {
+    /// Runs the first packet of a connection through the ruleset. `draw` is
+    /// asked for random numbers below its argument.
+    #[must_use]
+    pub fn run(
+        &self,
+        packet: Packet,
+        origin: Origin,
+        host: &Host,
+        draw: &mut dyn FnMut(u32) -> u32,
+    ) -> Outcome {
+        let flow =
+            Flow { packet, tracked: false, dnat: None, status_dnat: false, masqueraded: false };
+        let mut walk = Walk {
+            tracer: self,
+            host,
+            draw,
+            flow,
+            destination_decided: false,
+            source_decided: false,
+            path: Vec::new(),
+        };
+        let fate = match walk.through(origin) {
+            Ok(fate) | Err(fate) => fate,
+        };
+        Outcome {
+            fate,
+            packet: walk.flow.packet,
+            dnat: walk.flow.dnat,
+            masqueraded: walk.flow.masqueraded,
+            path: walk.path,
+        }
+    }
+}
+
+/// A packet on its way. Methods give `Err` when its way ends early.
+struct Walk<'a> {
+    tracer: &'a Tracer,
+    host: &'a Host,
+    draw: &'a mut dyn FnMut(u32) -> u32,
+    flow: Flow,
+    /// Whether the connection's destination is settled: by a DNAT, or because
+    /// the chains that could have done it are over.
+    destination_decided: bool,
+    /// The same for its source.
+    source_decided: bool,
+    path: Vec<Step>,
+}
+
+impl<'a> Walk<'a> {
+    fn through(&mut self, origin: Origin) -> Result<Fate, Fate> {
+        match origin {
+            Origin::Incoming => {
+                self.hook(HookPoint::Prerouting)?;
+                if self.for_us() {
+                    self.hook(HookPoint::Input)?;
+                    return Ok(Fate::Delivered);
+                }
+                self.hook(HookPoint::Forward)?;
+                self.hook(HookPoint::Postrouting)?;
+                Ok(Fate::Forwarded)
+            }
+            Origin::Host => {
+                self.hook(HookPoint::Output)?;
+                self.hook(HookPoint::Postrouting)?;
+                if !self.for_us() {
+                    return Ok(Fate::Forwarded);
+                }
+                // It comes in again by lo, as the same connection: still new,
+                // with its NAT settled, so that only filter chains see it.
+                self.flow.packet.iif = Some(Name::from(LOOPBACK));
+                self.hook(HookPoint::Prerouting)?;
+                self.hook(HookPoint::Input)?;
+                Ok(Fate::Delivered)
+            }
+        }
+    }
+
+    fn for_us(&self) -> bool {
+        self.host.is_local(self.flow.packet.daddr)
+    }
+
+    fn hook(&mut self, point: HookPoint) -> Result<(), Fate> {
+        let tracer = self.tracer;
+        let tracks = matches!(point, HookPoint::Prerouting | HookPoint::Output);
+        for base in tracer.bases(Family::of(self.flow.packet.daddr), point) {
+            if tracks && base.hook.priority >= CONNTRACK_PRIORITY {
+                self.flow.tracked = true;
+            }
+            if base.hook.kind == ChainType::Nat && *self.decided(point) {
+                continue;
+            }
+            self.base(base)?;
+        }
+        self.flow.tracked |= tracks;
+        // There are no nat chains in forward; it decides nothing.
+        if point != HookPoint::Forward {
+            *self.decided(point) = true;
+        }
+        Ok(())
+    }
+
+    /// Whether what nat chains of this hook could decide is decided.
+    fn decided(&mut self, point: HookPoint) -> &mut bool {
+        match point {
+            HookPoint::Prerouting | HookPoint::Output => &mut self.destination_decided,
+            HookPoint::Input | HookPoint::Forward | HookPoint::Postrouting => {
+                &mut self.source_decided
+            }
+        }
+    }
+
+    /// One base chain and all it leads to (`nft_do_chain`).
+    fn base(&mut self, base: &Base) -> Result<(), Fate> {
+        let program = &self.tracer.tables[base.table];
+        let mut chain = base.chain;
+        let mut rule = 0;
+        let mut callers: Vec<(usize, usize)> = Vec::new();
+        let mut moves = 0;
+        self.step(program, chain, None, Event::Entered(base.hook));
+        loop {
+            let Some(code) = program.chains[chain].rules.get(rule) else {
+                let Some(caller) = callers.pop() else {
+                    self.step(program, chain, None, Event::Passed);
+                    return Ok(());
+                };
+                (chain, rule) = caller;
+                continue;
+            };
+            let (statement, end) = self.rule(program, chain, rule);
+            let place = Place { rule, statement, text: code.text.clone() };
+            match self.ended(program, chain, place, end, base)? {
+                Next::Rule => rule += 1,
+                Next::Accepted => return Ok(()),
+                // The end of a chain does what is asked for.
+                Next::Return => rule = usize::MAX,
+                Next::Chain { target, comes_back } => {
+                    moves += 1;
+                    if comes_back {
+                        callers.push((chain, rule + 1));
+                    }
+                    if callers.len() > JUMP_STACK_SIZE || moves > MOVES_MAX {
+                        return Err(self.impossible(program, chain, "chains without end"));
+                    }
+                    (chain, rule) = (target, 0);
+                }
+            }
+        }
+    }
+
+    fn rule(&mut self, program: &'a Program, chain: usize, rule: usize) -> (usize, End) {
+        let code = &program.chains[chain].rules[rule];
+        let mut context = Context { flow: &mut self.flow, host: self.host, draw: &mut *self.draw };
+        let path = &mut self.path;
+        code.run(&program.sets, &mut context, &mut |looked: Looked<'_>| {
+            path.push(Step {
+                table: program.id.clone(),
+                chain: program.chains[chain].name.clone(),
+                place: Some(Place { rule, statement: looked.statement, text: code.text.clone() }),
+                event: Event::LookedUp {
+                    set: looked.set.declared.clone(),
+                    key: looked.key,
+                    found: looked.found.cloned(),
+                },
+            });
+        })
+    }
+
+    /// Notes how a rule ended and says where to go on.
+    fn ended(
+        &mut self,
+        program: &Program,
+        chain: usize,
+        place: Place,
+        end: End,
+        base: &Base,
+    ) -> Result<Next, Fate> {
+        let name = program.chains[chain].name.clone();
+        let (event, next) = match end {
+            End::Broke => (Event::Broke, Ok(Next::Rule)),
+            End::Ran => (Event::Ran, Ok(Next::Rule)),
+            End::Dnat(addr, port) => {
+                *self.decided(base.hook.point) = true;
+                (Event::Dnat(addr, port), Ok(Next::Accepted))
+            }
+            End::Masqueraded => {
+                *self.decided(base.hook.point) = true;
+                (Event::Masqueraded, Ok(Next::Accepted))
+            }
+            End::Rejected(with) => {
+                (Event::Rejected(with), Err(Fate::Rejected { chain: name, with }))
+            }
+            End::Impossible(why) => (Event::Impossible(why), Err(Fate::Dropped { chain: name })),
+            End::Verdict(verdict) => {
+                let next = match &verdict {
+                    Verdict::Accept => Ok(Next::Accepted),
+                    Verdict::Drop => Err(Fate::Dropped { chain: name }),
+                    Verdict::Return => Ok(Next::Return),
+                    Verdict::Jump(target) => self.chain(program, chain, target, true),
+                    Verdict::Goto(target) => self.chain(program, chain, target, false),
+                };
+                (Event::Verdict(verdict), next)
+            }
+        };
+        self.step(program, chain, Some(place), event);
+        next
+    }
+
+    fn chain(
+        &mut self,
+        program: &Program,
+        from: usize,
+        target: &Name,
+        comes_back: bool,
+    ) -> Result<Next, Fate> {
+        match program.chain_index.get(target) {
+            Some(&target) => Ok(Next::Chain { target, comes_back }),
+            None => Err(self.impossible(program, from, "there is no such chain")),
+        }
+    }
+
+    fn impossible(&mut self, program: &Program, chain: usize, why: &'static str) -> Fate {
+        self.step(program, chain, None, Event::Impossible(why));
+        Fate::Dropped { chain: program.chains[chain].name.clone() }
+    }
+
+    fn step(&mut self, program: &Program, chain: usize, place: Option<Place>, event: Event) {
+        let (table, chain) = (program.id.clone(), program.chains[chain].name.clone());
+        self.path.push(Step { table, chain, place, event });
+    }
+}
+
+/// Where to go on after a rule.
+enum Next {
+    Rule,
+    Return,
+    Accepted,
+    Chain { target: usize, comes_back: bool },
+}
