@@ -18,9 +18,11 @@
 //! bytecode. The kernel accepts more; then every `nft list ruleset` of the
 //! machine aborts, whoever calls it.
 
+pub mod apply;
 pub mod batch;
 pub mod delta;
 pub mod expr;
+pub mod fake;
 pub mod judge;
 pub mod kernel;
 pub mod lower;

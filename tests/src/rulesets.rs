@@ -11,6 +11,7 @@ use closeby_nft::{
     Chain, Data, DataKind, Family, Field, Hook, Key, L4Proto, Name, Port, Prefix, Rule, Ruleset,
     Set, SetSpec, Statement, Table, TableId, Verdict,
 };
+use imbl::OrdMap;
 
 /// The name of every table made here.
 pub const TABLE: &str = "closeby";
@@ -112,7 +113,7 @@ pub fn sample() -> Ruleset {
     Ruleset { tables: tables.into() }
 }
 
-fn sample_sets(family: Family) -> std::collections::BTreeMap<Name, Set> {
+fn sample_sets(family: Family) -> OrdMap<Name, Set> {
     let vip = addr(family, 1);
     let key = || frontend(vip, L4Proto::Tcp, 80);
     let refused = frontend(vip, L4Proto::Tcp, 81);
@@ -154,10 +155,11 @@ fn sample_sets(family: Family) -> std::collections::BTreeMap<Name, Set> {
         ),
     ]
     .map(|(name, set)| (Name::from(name), set))
-    .into()
+    .into_iter()
+    .collect()
 }
 
-fn sample_chains(family: Family) -> std::collections::BTreeMap<Name, Chain> {
+fn sample_chains(family: Family) -> OrdMap<Name, Chain> {
     let (filter, nat) = (ChainType::Filter, ChainType::Nat);
     let check = || vec![vec![Statement::CtStateNew, jump("check")]];
     let entry = || vec![vec![jump("services")]];
@@ -177,7 +179,8 @@ fn sample_chains(family: Family) -> std::collections::BTreeMap<Name, Chain> {
         ("nat-post", base(nat, HookPoint::Postrouting, 100, masquerading())),
     ]
     .map(|(name, chain)| (Name::from(name), chain))
-    .into()
+    .into_iter()
+    .collect()
 }
 
 fn services(family: Family) -> Vec<Rule> {

@@ -34,7 +34,7 @@ fn run(ruleset: &Ruleset, packet: Packet, origin: Origin) -> Outcome {
 
 /// One IPv4 table of these chains.
 fn table_of<const N: usize>(chains: [(&str, Chain); N]) -> Ruleset {
-    let chains = chains.map(|(name, chain)| (Name::from(name), chain)).into();
+    let chains = chains.map(|(name, chain)| (Name::from(name), chain)).into_iter().collect();
     let table =
         Table { sets: rulesets::sample().tables[&table_id(Family::Ip)].sets.clone(), chains };
     Ruleset { tables: [(table_id(Family::Ip), table)].into() }

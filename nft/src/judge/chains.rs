@@ -17,7 +17,8 @@ pub const DEPTH_MAX: usize = 16;
 const CONNTRACK_PRIORITY: i32 = -200;
 
 /// Why a base chain cannot stand there.
-pub(super) fn hook_problem(hook: &Hook) -> Option<String> {
+#[must_use]
+pub fn hook_problem(hook: &Hook) -> Option<String> {
     if hook.kind == ChainType::Filter {
         return None;
     }
