@@ -1,6 +1,8 @@
 //! What the suites share.
 
 pub mod generate;
+pub mod made;
 pub mod namespace;
 pub mod oracle;
 pub mod rulesets;
+pub mod traced;

@@ -167,7 +167,9 @@ impl Oracle<'_> {
         let mut decided = BTreeMap::new();
         for target in targets {
             let to_itself = target.0 == probe.source && self.may_meet_itself(*target, probe.proto);
-            decided.insert(*target, masquerade || to_itself);
+            // What comes in and ends here never leaves, so it keeps its source.
+            let leaves = probe.iif.is_none() || !self.is_ours(target.0);
+            decided.insert(*target, leaves && (masquerade || to_itself));
         }
         Decision::To(decided)
     }

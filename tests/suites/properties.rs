@@ -7,14 +7,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use closeby::compile::{self, Facts, NodePlan, compile_all};
+use closeby::compile::{self, Facts, compile_all};
 use closeby::fastpath::{Flow, Origin, Route, Snapshot, route};
-use closeby::model::{Change, Cluster};
-use closeby::render::tables::sizes::Sizes;
-use closeby::render::{self, Rendered};
-use closeby_nft::Port;
+use closeby::model::{Change, Cluster, Dirty};
+use closeby::render::tables::table_ids;
+use closeby_nft::apply::apply;
+use closeby_nft::delta::diff;
+use closeby_nft::fake::Fake;
+use closeby_nft::{Batch, Kernel, Port, Ruleset};
 use closeby_tests::generate;
+use closeby_tests::made::Made;
 use closeby_tests::oracle::{self, Decision, Oracle, Probe, Target};
+use closeby_tests::traced::Traced;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -103,46 +107,17 @@ fn word(decision: &Decision) -> &'static str {
     }
 }
 
-/// What a node makes of a cluster.
-struct Made {
-    plan: NodePlan,
-    rendered: Rendered,
-    snapshot: Snapshot,
-}
-
-impl Made {
-    fn nothing(facts: &Arc<Facts>) -> Self {
-        Self {
-            plan: NodePlan::empty(facts.clone()),
-            rendered: Rendered::nothing(Sizes::default()),
-            snapshot: Snapshot::empty(facts.clone()),
-        }
-    }
-
-    fn at_once(cluster: &Cluster, facts: &Arc<Facts>) -> Self {
-        Self::nothing(facts).then(compile_all(cluster, facts))
-    }
-
-    fn then(self, plan: NodePlan) -> Self {
-        Self {
-            rendered: self.rendered.next(&plan),
-            snapshot: render::snapshot::snapshot(&self.snapshot, &self.plan, &plan),
-            plan,
-        }
-    }
-
-    fn same_as(&self, other: &Self) -> Result<(), TestCaseError> {
-        prop_assert!(
-            self.plan.decides_as(&other.plan),
-            "plans differ:\n{:#?}\n{:#?}",
-            self.plan,
-            other.plan
-        );
-        prop_assert_eq!(self.rendered.ruleset(), other.rendered.ruleset());
-        prop_assert_eq!(&self.snapshot.targets, &other.snapshot.targets);
-        prop_assert_eq!(&self.snapshot.cluster_ips, &other.snapshot.cluster_ips);
-        Ok(())
-    }
+fn same(one: &Made, other: &Made) -> Result<(), TestCaseError> {
+    prop_assert!(
+        one.plan.decides_as(&other.plan),
+        "plans differ:\n{:#?}\n{:#?}",
+        one.plan,
+        other.plan
+    );
+    prop_assert_eq!(one.ruleset(), other.ruleset());
+    prop_assert_eq!(&one.snapshot.targets, &other.snapshot.targets);
+    prop_assert_eq!(&one.snapshot.cluster_ips, &other.snapshot.cluster_ips);
+    Ok(())
 }
 
 /// What the oracle decided, as far as user space decides it: who is
@@ -217,10 +192,27 @@ proptest! {
     }
 
     #[test]
+    fn rules_agree_with_the_oracle(
+        objects in generate::objects(),
+        facts in generate::facts(),
+        probes in vec(generate::probe(), 30),
+    ) {
+        let cluster = generate::cluster(&objects);
+        let addresses = generate::node_addresses();
+        let made = Made::at_once(&cluster, &Arc::new(facts.clone()));
+        let oracle = Oracle { cluster: &cluster, facts: &facts, addresses: &addresses };
+        let traced = Traced::new(made.ruleset(), &addresses);
+        for probe in probes {
+            let expected = Ok(oracle.decide(&probe));
+            prop_assert_eq!(traced.decision(&probe), expected, "{:?}", probe);
+        }
+    }
+
+    #[test]
     fn judges_find_nothing(objects in generate::objects(), facts in generate::facts()) {
         let made = Made::at_once(&generate::cluster(&objects), &Arc::new(facts));
         prop_assert_eq!(compile::judge::judge(&made.plan), Vec::<String>::new());
-        prop_assert_eq!(closeby_nft::judge::judge(made.rendered.ruleset()), vec![]);
+        prop_assert_eq!(closeby_nft::judge::judge(made.ruleset()), vec![]);
     }
 }
 
@@ -229,6 +221,18 @@ proptest! {
 enum Event {
     Change(Change),
     Facts(Facts),
+}
+
+impl Event {
+    fn happens(self, cluster: &mut Cluster, facts: &mut Arc<Facts>) -> Dirty {
+        match self {
+            Self::Change(change) => cluster.apply(change),
+            Self::Facts(others) => {
+                *facts = Arc::new(others);
+                Dirty::default()
+            }
+        }
+    }
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -250,16 +254,51 @@ proptest! {
         let mut cluster = Cluster::default();
         let mut made = Made::nothing(&facts);
         for event in events {
-            let dirty = match event {
-                Event::Change(change) => cluster.apply(change),
-                Event::Facts(others) => {
-                    facts = Arc::new(others);
-                    closeby::model::Dirty::default()
-                }
-            };
-            let plan = compile::compile(&made.plan, &cluster, &facts, &dirty);
-            made = made.then(plan);
-            made.same_as(&Made::at_once(&cluster, &facts))?;
+            let dirty = event.happens(&mut cluster, &mut facts);
+            made = made.next(&cluster, &facts, &dirty);
+            same(&made, &Made::at_once(&cluster, &facts))?;
+        }
+    }
+
+    #[test]
+    fn a_difference_applied_is_the_whole(
+        (one, two) in (generate::objects(), generate::objects()),
+        (facts, others) in (generate::facts(), generate::facts()),
+        changed in any::<bool>(),
+    ) {
+        let facts = Arc::new(facts);
+        let others = if changed { Arc::new(others) } else { facts.clone() };
+        let one = Made::at_once(&generate::cluster(&one), &facts);
+        let two = Made::at_once(&generate::cluster(&two), &others);
+        prop_assert!(diff(one.ruleset(), one.ruleset()).is_empty());
+        let mut installed = one.ruleset().clone();
+        for desired in [two.ruleset(), one.ruleset(), &Ruleset::default()] {
+            let delta = diff(&installed, desired);
+            prop_assert_eq!(apply(&mut installed, &delta.ops), Ok(()));
+            prop_assert_eq!(&installed, desired);
+        }
+    }
+
+    #[test]
+    fn a_kernel_holds_what_was_sent(
+        facts in generate::facts(),
+        events in vec(event(), 1..12),
+    ) {
+        let mut kernel = Fake::new();
+        let mut facts = Arc::new(facts);
+        let mut cluster = Cluster::default();
+        let mut made = Made::nothing(&facts);
+        let mut installed = Ruleset::default();
+        for event in events {
+            let dirty = event.happens(&mut cluster, &mut facts);
+            made = made.next(&cluster, &facts, &dirty);
+            let delta = diff(&installed, made.ruleset());
+            if !delta.is_empty() {
+                let receipt = kernel.commit(&Batch::of(&delta));
+                prop_assert!(receipt.is_ok(), "{}", receipt.unwrap_err().explain(&delta));
+            }
+            installed = kernel.list(&table_ids()).unwrap().ruleset;
+            prop_assert_eq!(&installed, made.ruleset());
         }
     }
 
@@ -273,10 +312,9 @@ proptest! {
         let mut made = Made::nothing(&facts);
         for change in mixed {
             let dirty = cluster.apply(change);
-            let plan = compile::compile(&made.plan, &cluster, &facts, &dirty);
-            made = made.then(plan);
+            made = made.next(&cluster, &facts, &dirty);
         }
-        made.same_as(&Made::at_once(&generate::cluster(&sorted), &facts))?;
+        same(&made, &Made::at_once(&generate::cluster(&sorted), &facts))?;
     }
 }
 
