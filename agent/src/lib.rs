@@ -13,7 +13,10 @@
 
 pub mod cli;
 pub mod compile;
+pub mod config;
 pub mod fastpath;
+pub mod host;
 pub mod model;
 pub mod render;
 pub mod sync;
+pub mod watch;

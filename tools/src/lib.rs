@@ -1,1 +1,6 @@
-//! Tools around closeby.
+//! Tools around closeby: [`lab`] builds a cluster of network namespaces with real servers and
+//! clients; it knows Kubernetes objects only as files to write, and nothing of closeby's insides.
+//! [`clusters`] makes synthetic clusters of any size for benchmarks.
+
+pub mod clusters;
+pub mod lab;

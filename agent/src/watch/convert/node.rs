@@ -1,0 +1,72 @@
+//! Judges a Node.
+
+use std::net::IpAddr;
+
+use closeby_nft::Prefix;
+
+use super::super::loose::Loose;
+use super::super::objects;
+use super::notes::Notes;
+use super::value::{read_address, read_prefix};
+use super::{LABEL_ZONE, label, name};
+use crate::model::{Change, Node, NodeName, Zone};
+
+pub(super) fn change(raw: &objects::Node, notes: &mut Notes) -> Option<Change> {
+    let name = NodeName::from(name(&raw.metadata, notes)?);
+    let zone = label(&raw.metadata, LABEL_ZONE).filter(|zone| !zone.is_empty()).map(Zone::from);
+    Some(Change::Node(Node {
+        name,
+        zone,
+        addresses: addresses(&raw.status, notes),
+        pod_cidrs: pod_cidrs(&raw.spec, notes),
+    }))
+}
+
+fn addresses(raw: &Loose<objects::NodeStatus>, notes: &mut Notes) -> Vec<IpAddr> {
+    let field = format_args!("status");
+    let Some(status) = notes.read(field, raw, "the Node's addresses are unknown") else {
+        return Vec::new();
+    };
+    let items = notes.items(format_args!("status.addresses"), &status.addresses);
+    let mut addrs = Vec::new();
+    for wanted in ["InternalIP", "ExternalIP"] {
+        for (place, item) in &items {
+            if item.r#type.as_option().is_none_or(|kind| kind != wanted) {
+                continue;
+            }
+            let field = format_args!("status.addresses[{place}].address");
+            let text = notes.read(field, &item.address, "it is left out");
+            match text.map(|text| read_address(text)) {
+                Some(Ok(addr)) => addrs.push(addr),
+                Some(Err(problem)) => notes.add(field, format!("{problem}; it is left out")),
+                None => {}
+            }
+        }
+    }
+    addrs
+}
+
+fn pod_cidrs(raw: &Loose<objects::NodeSpec>, notes: &mut Notes) -> Vec<Prefix> {
+    let field = format_args!("spec");
+    let Some(spec) = notes.read(field, raw, "the Node's pod CIDRs are unknown") else {
+        return Vec::new();
+    };
+    let several = notes.items(format_args!("spec.podCIDRs"), &spec.pod_cidrs);
+    let mut prefixes = Vec::new();
+    let mut take =
+        |field: std::fmt::Arguments<'_>, text: &str, notes: &mut Notes| match read_prefix(text) {
+            Ok(prefix) => prefixes.push(prefix),
+            Err(problem) => notes.add(field, format!("{problem}; it is left out")),
+        };
+    for (place, text) in &several {
+        take(format_args!("spec.podCIDRs[{place}]"), text, notes);
+    }
+    if several.is_empty() {
+        let field = format_args!("spec.podCIDR");
+        let one = notes.read(field, &spec.pod_cidr, "it is left out");
+        if let Some(text) = one.filter(|text| !text.is_empty()) {
+            take(field, text, notes);
+        }
+    }
+    prefixes
+}

@@ -1,0 +1,271 @@
+//! Judges a Service.
+
+use std::net::IpAddr;
+
+use closeby_nft::{Family, L4Proto};
+
+use super::super::loose::{Loose, quoted};
+use super::super::objects;
+use super::notes::Notes;
+use super::timestamp::read_timestamp_s;
+use super::value::{family_word, is_service_address, read_address, read_port, read_protocol};
+use super::{LABEL_HEADLESS, LABEL_SERVICE_PROXY_NAME, Source, label, name, namespace};
+use crate::model::{Change, PortName, Service, ServiceName, ServicePort, TrafficPolicy};
+
+pub(super) fn change(raw: &objects::Service, source: &Source, notes: &mut Notes) -> Option<Change> {
+    let metadata = &raw.metadata;
+    let bare = name(metadata, notes)?;
+    let service = ServiceName::new(namespace(metadata, notes), bare);
+    let outcome = "the Service is not served";
+    let absent = objects::ServiceSpec::default();
+    let spec = notes.read(format_args!("spec"), &raw.spec, outcome).unwrap_or(&absent);
+    if matches!(raw.spec, Loose::Wrong(_)) || is_anothers(raw, spec) {
+        return Some(Change::ServiceGone(service));
+    }
+    note_forgotten_cluster_ip(spec, source, notes);
+    let exposed = is_exposed(spec, notes);
+    let cluster_ips = cluster_ips(spec, notes);
+    if cluster_ips.is_empty() {
+        return Some(Change::ServiceGone(service));
+    }
+    let internal = (format_args!("spec.internalTrafficPolicy"), &spec.internal_traffic_policy);
+    let external = (format_args!("spec.externalTrafficPolicy"), &spec.external_traffic_policy);
+    let internal_policy = policy(internal.0, internal.1, notes);
+    let external_policy =
+        if exposed { policy(external.0, external.1, notes) } else { TrafficPolicy::Cluster };
+    Some(Change::Service(Service {
+        name: service,
+        created_s: created_s(metadata, notes),
+        uid: uid(metadata).into(),
+        cluster_ips,
+        ports: ports(spec, exposed, notes),
+        internal_policy,
+        external_policy,
+    }))
+}
+
+/// Whether it is for nobody here: headless, a DNS alias, or another proxy's.
+fn is_anothers(raw: &objects::Service, spec: &objects::ServiceSpec) -> bool {
+    let has = |key| label(&raw.metadata, key).is_some();
+    let kind = spec.r#type.as_option().map(String::as_str);
+    kind == Some("ExternalName")
+        || has(LABEL_SERVICE_PROXY_NAME)
+        || has(LABEL_HEADLESS)
+        || first_cluster_ip(spec).is_some_and(|text| text.is_empty() || text == "None")
+}
+
+fn first_cluster_ip(spec: &objects::ServiceSpec) -> Option<&str> {
+    let several = spec.cluster_ips.as_option().and_then(|list| list.first());
+    several.unwrap_or(&spec.cluster_ip).as_option().map(String::as_str)
+}
+
+/// The API server gives every Service a ClusterIP; a file has only those that
+/// were written into it, and people forget.
+fn note_forgotten_cluster_ip(spec: &objects::ServiceSpec, source: &Source, notes: &mut Notes) {
+    let several = spec.cluster_ips.as_option().is_some_and(|list| !list.is_empty());
+    if matches!(source, Source::File(_)) && spec.cluster_ip == Loose::Absent && !several {
+        let problem = "is missing, and there is no API server here to choose one; the Service is \
+                       not served. Write an address, or \"None\" for a headless Service";
+        notes.add(format_args!("spec.clusterIP"), problem);
+    }
+}
+
+/// Whether NodePorts and the external policy count.
+fn is_exposed(spec: &objects::ServiceSpec, notes: &mut Notes) -> bool {
+    let field = format_args!("spec.type");
+    match notes.read(field, &spec.r#type, "ClusterIP is assumed").map(String::as_str) {
+        None | Some("" | "ClusterIP") => false,
+        Some("NodePort" | "LoadBalancer") => true,
+        Some(other) => {
+            notes.add(field, format!("{} is no known type; ClusterIP is assumed", quoted(other)));
+            false
+        }
+    }
+}
+
+fn cluster_ips(spec: &objects::ServiceSpec, notes: &mut Notes) -> Vec<IpAddr> {
+    let families = notes.items(format_args!("spec.ipFamilies"), &spec.ip_families);
+    let several = notes.items(format_args!("spec.clusterIPs"), &spec.cluster_ips);
+    let field = format_args!("spec.clusterIP");
+    let first = notes.read(field, &spec.cluster_ip, "it is left out");
+    let mut addrs: Vec<IpAddr> = Vec::new();
+    if spec.cluster_ips.as_option().is_none_or(Vec::is_empty) {
+        let taken = first.map(|text| cluster_ip(text, None, &addrs));
+        keep(taken, field, &mut addrs, notes);
+        return addrs;
+    }
+    for (place, text) in several {
+        let declared = families.iter().find(|(at, _)| *at == place);
+        let taken = cluster_ip(text, declared.map(|(_, family)| family.as_str()), &addrs);
+        keep(Some(taken), format_args!("spec.clusterIPs[{place}]"), &mut addrs, notes);
+    }
+    addrs
+}
+
+/// One ClusterIP, judged beside those before it.
+fn cluster_ip(text: &str, declared: Option<&str>, before: &[IpAddr]) -> Result<IpAddr, String> {
+    let addr = read_address(text)?;
+    is_service_address(addr)?;
+    let family = Family::of(addr);
+    if let Some(declared) = declared.filter(|declared| *declared != family_word(family)) {
+        return Err(format!("{addr} is not {}, as spec.ipFamilies says", quoted(declared)));
+    }
+    match before.iter().find(|other| Family::of(**other) == family) {
+        Some(other) => Err(format!("{addr} is a second address beside {other} of its family")),
+        None => Ok(addr),
+    }
+}
+
+fn keep(
+    addr: Option<Result<IpAddr, String>>,
+    field: std::fmt::Arguments<'_>,
+    addrs: &mut Vec<IpAddr>,
+    notes: &mut Notes,
+) {
+    match addr {
+        None => {}
+        Some(Ok(addr)) => addrs.push(addr),
+        Some(Err(problem)) => notes.add(field, format!("{problem}; this address is left out")),
+    }
+}
+
+fn policy(
+    field: std::fmt::Arguments<'_>,
+    value: &Loose<String>,
+    notes: &mut Notes,
+) -> TrafficPolicy {
+    match notes.read(field, value, "Cluster is assumed").map(String::as_str) {
+        None | Some("" | "Cluster") => TrafficPolicy::Cluster,
+        Some("Local") => TrafficPolicy::Local,
+        Some(other) => {
+            let problem = format!("{} is no known policy; Cluster is assumed", quoted(other));
+            notes.add(field, problem);
+            TrafficPolicy::Cluster
+        }
+    }
+}
+
+fn ports(spec: &objects::ServiceSpec, exposed: bool, notes: &mut Notes) -> Vec<ServicePort> {
+    let mut ports: Vec<ServicePort> = Vec::new();
+    for (place, raw) in notes.items(format_args!("spec.ports"), &spec.ports) {
+        let Some(mut port) = port(place, raw, notes) else { continue };
+        if let Some((field, problem)) = clash(&port, &ports) {
+            let problem = format!("{problem}; this port is left out");
+            notes.add(format_args!("spec.ports[{place}].{field}"), problem);
+            continue;
+        }
+        if exposed {
+            port.node_port = node_port(place, raw, port.proto, &ports, notes);
+        }
+        ports.push(port);
+    }
+    ports
+}
+
+fn port(place: usize, raw: &objects::ServicePort, notes: &mut Notes) -> Option<ServicePort> {
+    let outcome = "this port is left out";
+    let field = format_args!("spec.ports[{place}].port");
+    let number = notes.read(field, &raw.port, outcome);
+    let port = match number.map(|number| read_port(*number)) {
+        Some(Ok(port)) => Some(port),
+        Some(Err(problem)) => {
+            notes.add(field, format!("{problem}; {outcome}"));
+            None
+        }
+        None if raw.port == Loose::Absent => {
+            notes.add(field, format!("is missing; {outcome}"));
+            None
+        }
+        None => None,
+    };
+    let field = format_args!("spec.ports[{place}].protocol");
+    let proto = protocol(field, &raw.protocol, notes);
+    let field = format_args!("spec.ports[{place}].name");
+    let name = notes.read(field, &raw.name, outcome).map_or("", String::as_str);
+    let named = !matches!(raw.name, Loose::Wrong(_));
+    let (Some(port), Some(proto), true) = (port, proto, named) else { return None };
+    Some(ServicePort { name: PortName::from(name), proto, port, node_port: None })
+}
+
+/// The protocol of a port of a Service or slice; a note if it is none.
+pub(super) fn protocol(
+    field: std::fmt::Arguments<'_>,
+    value: &Loose<String>,
+    notes: &mut Notes,
+) -> Option<L4Proto> {
+    let outcome = "this port is left out";
+    let text = notes.read(field, value, outcome);
+    if matches!(value, Loose::Wrong(_)) {
+        return None;
+    }
+    match read_protocol(text.map(String::as_str)) {
+        Ok(proto) => Some(proto),
+        Err(problem) => {
+            notes.add(field, format!("{problem}; {outcome}"));
+            None
+        }
+    }
+}
+
+/// The API server refuses these; of two, the first is served.
+fn clash(port: &ServicePort, before: &[ServicePort]) -> Option<(&'static str, String)> {
+    for other in before {
+        if (other.proto, other.port) == (port.proto, port.port) {
+            return Some(("port", format!("{}/{} appears twice", port.port, port.proto)));
+        }
+        if other.name == port.name {
+            let name = port.name.as_str();
+            return Some((
+                "name",
+                match name {
+                    "" => "is missing though the Service has several ports".to_owned(),
+                    name => format!("{} appears twice", quoted(name)),
+                },
+            ));
+        }
+    }
+    None
+}
+
+fn node_port(
+    place: usize,
+    raw: &objects::ServicePort,
+    proto: L4Proto,
+    before: &[ServicePort],
+    notes: &mut Notes,
+) -> Option<closeby_nft::Port> {
+    let outcome = "this NodePort is left out";
+    let field = format_args!("spec.ports[{place}].nodePort");
+    let number = *notes.read(field, &raw.node_port, outcome)?;
+    if number == 0 {
+        return None;
+    }
+    let taken =
+        |port| before.iter().any(|other| (other.proto, other.node_port) == (proto, Some(port)));
+    match read_port(number) {
+        Ok(port) if taken(port) => {
+            notes.add(field, format!("{port}/{proto} appears twice; {outcome}"));
+            None
+        }
+        Ok(port) => Some(port),
+        Err(problem) => {
+            notes.add(field, format!("{problem}; {outcome}"));
+            None
+        }
+    }
+}
+
+fn uid(metadata: &Loose<objects::Metadata>) -> &str {
+    metadata.as_option().and_then(|metadata| metadata.uid.as_option()).map_or("", String::as_str)
+}
+
+fn created_s(metadata: &Loose<objects::Metadata>, notes: &mut Notes) -> Option<i64> {
+    let outcome = "the Service counts as younger than any other";
+    let field = format_args!("metadata.creationTimestamp");
+    let text = notes.read(field, &metadata.as_option()?.creation_timestamp, outcome)?;
+    let created_s = read_timestamp_s(text);
+    if created_s.is_none() {
+        notes.add(field, format!("{} is no RFC 3339 time; {outcome}", quoted(text)));
+    }
+    created_s
+}

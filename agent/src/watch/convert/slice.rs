@@ -1,0 +1,212 @@
+//! Judges an EndpointSlice.
+
+use std::fmt;
+use std::sync::Arc;
+
+use closeby_nft::Family;
+
+use super::super::loose::{Loose, quoted};
+use super::super::objects;
+use super::notes::Notes;
+use super::service::protocol;
+use super::value::{family_word, is_endpoint, read_address, read_port};
+use super::{LABEL_HEADLESS, LABEL_SERVICE_NAME, label, name, namespace};
+use crate::model::{
+    Change, Endpoint, Hints, Life, NodeName, PortName, ServiceName, Slice, SliceName, SlicePort,
+    Zone,
+};
+
+pub(super) fn change(raw: &objects::EndpointSlice, notes: &mut Notes) -> Option<Change> {
+    let metadata = &raw.metadata;
+    let bare = name(metadata, notes)?;
+    let namespace = namespace(metadata, notes);
+    let slice = SliceName::new(namespace, bare);
+    if label(metadata, LABEL_HEADLESS).is_some() {
+        return Some(Change::SliceGone(slice));
+    }
+    let Some(service) = label(metadata, LABEL_SERVICE_NAME).filter(|name| !name.is_empty()) else {
+        let problem = "is missing; without it the slice belongs to no Service and is left out";
+        notes.add(format_args!("metadata.labels[{LABEL_SERVICE_NAME}]"), problem);
+        return Some(Change::SliceGone(slice));
+    };
+    let Some(family) = family(raw, notes) else {
+        return Some(Change::SliceGone(slice));
+    };
+    Some(Change::Slice(Slice {
+        name: slice,
+        service: ServiceName::new(namespace, service),
+        family,
+        ports: ports(raw, notes),
+        endpoints: endpoints(raw, family, notes),
+    }))
+}
+
+fn family(raw: &objects::EndpointSlice, notes: &mut Notes) -> Option<Family> {
+    let outcome = "the slice is left out";
+    let field = format_args!("addressType");
+    match notes.read(field, &raw.address_type, outcome).map(String::as_str) {
+        Some("IPv4") => Some(Family::Ip),
+        Some("IPv6") => Some(Family::Ip6),
+        Some("FQDN") => None,
+        Some(other) => {
+            notes.add(field, format!("{} is none of IPv4, IPv6; {outcome}", quoted(other)));
+            None
+        }
+        None if raw.address_type == Loose::Absent => {
+            notes.add(field, format!("is missing; {outcome}. Write IPv4 or IPv6"));
+            None
+        }
+        None => None,
+    }
+}
+
+fn ports(raw: &objects::EndpointSlice, notes: &mut Notes) -> Vec<SlicePort> {
+    let mut ports: Vec<SlicePort> = Vec::new();
+    for (place, raw) in notes.items(format_args!("ports"), &raw.ports) {
+        let Some(port) = port(place, raw, notes) else { continue };
+        let twice = |other: &SlicePort| (&other.name, other.proto) == (&port.name, port.proto);
+        if ports.iter().any(twice) {
+            let name = quoted(port.name.as_str());
+            let problem = format!("{name} appears twice for {}; this port is left out", port.proto);
+            notes.add(format_args!("ports[{place}].name"), problem);
+            continue;
+        }
+        ports.push(port);
+    }
+    ports
+}
+
+fn port(place: usize, raw: &objects::EndpointPort, notes: &mut Notes) -> Option<SlicePort> {
+    let outcome = "this port is left out";
+    let field = format_args!("ports[{place}].port");
+    let port = match notes.read(field, &raw.port, outcome).map(|number| read_port(*number)) {
+        Some(Ok(port)) => Some(port),
+        Some(Err(problem)) => {
+            notes.add(field, format!("{problem}; {outcome}"));
+            None
+        }
+        None if raw.port == Loose::Absent => {
+            // "All ports": has no meaning for a proxy, kube-proxy skips it too.
+            notes.add(field, format!("is missing; {outcome}"));
+            None
+        }
+        None => None,
+    };
+    let proto = protocol(format_args!("ports[{place}].protocol"), &raw.protocol, notes);
+    let name = notes.read(format_args!("ports[{place}].name"), &raw.name, outcome);
+    let named = !matches!(raw.name, Loose::Wrong(_));
+    let (Some(port), Some(proto), true) = (port, proto, named) else { return None };
+    Some(SlicePort { name: PortName::from(name.map_or("", String::as_str)), proto, port })
+}
+
+fn endpoints(raw: &objects::EndpointSlice, family: Family, notes: &mut Notes) -> Vec<Endpoint> {
+    let items = notes.items(format_args!("endpoints"), &raw.endpoints);
+    items.into_iter().filter_map(|(place, raw)| endpoint(place, raw, family, notes)).collect()
+}
+
+fn endpoint(
+    place: usize,
+    raw: &objects::Endpoint,
+    family: Family,
+    notes: &mut Notes,
+) -> Option<Endpoint> {
+    let at = format_args!("endpoints[{place}]");
+    let addr = match address(at, raw, family, notes)? {
+        Ok(addr) => addr,
+        Err(problem) => {
+            let problem = format!("{problem}; this endpoint is left out");
+            notes.add(format_args!("{at}.addresses[0]"), problem);
+            return None;
+        }
+    };
+    let outcome = "the endpoint counts as remote";
+    let node = word(format_args!("{at}.nodeName"), &raw.node_name, outcome, notes);
+    let outcome = "the endpoint counts as of no zone";
+    let zone = word(format_args!("{at}.zone"), &raw.zone, outcome, notes);
+    Some(Endpoint {
+        addr,
+        node: node.map(NodeName::from),
+        zone: zone.map(Zone::from),
+        hints: hints(at, &raw.hints, notes),
+        life: life(at, &raw.conditions, notes),
+    })
+}
+
+fn address(
+    at: fmt::Arguments<'_>,
+    raw: &objects::Endpoint,
+    family: Family,
+    notes: &mut Notes,
+) -> Option<Result<std::net::IpAddr, String>> {
+    let field = format_args!("{at}.addresses");
+    let outcome = "this endpoint is left out";
+    let list = notes.read(field, &raw.addresses, outcome).map_or(&[][..], Vec::as_slice);
+    let judge = |text: &str| {
+        let addr = read_address(text)?;
+        if Family::of(addr) != family {
+            return Err(format!("{addr} is not {}, as addressType says", family_word(family)));
+        }
+        is_endpoint(addr).map(|()| addr)
+    };
+    match list.first() {
+        Some(Loose::Is(text)) => Some(judge(text)),
+        Some(Loose::Wrong(found)) => Some(Err(format!("{found} is no text"))),
+        Some(Loose::Absent) => Some(Err("is null".to_owned())),
+        None if matches!(raw.addresses, Loose::Wrong(_)) => None,
+        None => {
+            notes.add(field, format!("is empty; {outcome}"));
+            None
+        }
+    }
+}
+
+fn word<'a>(
+    field: fmt::Arguments<'_>,
+    value: &'a Loose<String>,
+    outcome: &str,
+    notes: &mut Notes,
+) -> Option<&'a str> {
+    notes.read(field, value, outcome).map(String::as_str).filter(|text| !text.is_empty())
+}
+
+fn life(
+    at: fmt::Arguments<'_>,
+    raw: &Loose<objects::EndpointConditions>,
+    notes: &mut Notes,
+) -> Life {
+    let outcome = "the default is assumed";
+    let Some(raw) = notes.read(format_args!("{at}.conditions"), raw, outcome) else {
+        return Life::from_conditions(None, None, None);
+    };
+    let mut flag =
+        |field, value| notes.read(format_args!("{at}.conditions.{field}"), value, outcome).copied();
+    let ready = flag("ready", &raw.ready);
+    let serving = flag("serving", &raw.serving);
+    let terminating = flag("terminating", &raw.terminating);
+    Life::from_conditions(ready, serving, terminating)
+}
+
+fn hints(at: fmt::Arguments<'_>, raw: &Loose<objects::EndpointHints>, notes: &mut Notes) -> Hints {
+    let field = format_args!("{at}.hints");
+    let Some(raw) = notes.read(field, raw, "the hints are ignored") else {
+        return Hints::default();
+    };
+    Hints {
+        zones: names(format_args!("{field}.forZones"), &raw.for_zones, notes),
+        nodes: names(format_args!("{field}.forNodes"), &raw.for_nodes, notes),
+    }
+}
+
+/// The names of a hint list; none if there are none, as if it were absent.
+fn names<N: for<'a> From<&'a str>>(
+    field: fmt::Arguments<'_>,
+    list: &objects::List<objects::Named>,
+    notes: &mut Notes,
+) -> Option<Arc<[N]>> {
+    let mut names = Vec::new();
+    for (place, named) in notes.items(field, list) {
+        let field = format_args!("{field}[{place}].name");
+        names.extend(word(field, &named.name, "this hint is ignored", notes).map(N::from));
+    }
+    (!names.is_empty()).then(|| names.into())
+}

@@ -1,0 +1,559 @@
+//! Objects in, text out. The numbers are those of the scenarios they answer to.
+
+use std::fmt::Write;
+
+use proptest::prelude::*;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::super::documents::yaml_options;
+use super::*;
+use crate::model::TrafficPolicy;
+
+fn parse<T: for<'de> Deserialize<'de>>(yaml: &str) -> T {
+    serde_saphyr::from_str_with_options(yaml, yaml_options()).unwrap()
+}
+
+fn told((change, notes): &Converted) -> String {
+    let mut text = String::new();
+    match change {
+        None => text.push_str("nothing"),
+        Some(Change::Service(service)) => {
+            let ips: Vec<String> = service.cluster_ips.iter().map(ToString::to_string).collect();
+            write!(text, "{} {}", service.name, ips.join(",")).unwrap();
+            for port in &service.ports {
+                write!(text, " {}:{}/{}", port.name, port.port, port.proto).unwrap();
+                port.node_port.iter().for_each(|port| write!(text, "@{port}").unwrap());
+            }
+            let policies = (service.internal_policy, service.external_policy);
+            if policies != (TrafficPolicy::Cluster, TrafficPolicy::Cluster) {
+                write!(text, " {policies:?}").unwrap();
+            }
+        }
+        Some(Change::Slice(slice)) => {
+            write!(text, "{} of {} {}", slice.name, slice.service, slice.family).unwrap();
+            for port in &slice.ports {
+                write!(text, " {}:{}/{}", port.name, port.port, port.proto).unwrap();
+            }
+            for endpoint in &slice.endpoints {
+                write!(text, " {}={:?}", endpoint.addr, endpoint.life).unwrap();
+                endpoint.node.iter().for_each(|node| write!(text, "@{node}").unwrap());
+                endpoint.zone.iter().for_each(|zone| write!(text, "/{zone}").unwrap());
+                let hints = &endpoint.hints;
+                hints.zones.iter().for_each(|zones| write!(text, " zones{zones:?}").unwrap());
+                hints.nodes.iter().for_each(|nodes| write!(text, " nodes{nodes:?}").unwrap());
+            }
+        }
+        Some(other) => write!(text, "{other:?}").unwrap(),
+    }
+    for note in notes {
+        let field = if note.field.is_empty() { "" } else { ": " };
+        write!(text, "\n{}{field}{}", note.field, note.problem).unwrap();
+    }
+    text
+}
+
+/// A Service `default/web` with this spec.
+fn spec(spec: &str) -> String {
+    let yaml = format!("metadata: {{name: web}}\nspec: {spec}");
+    told(&service(&parse(&yaml), &Source::Api))
+}
+
+/// A slice `default/web-1` of Service `web` with these further fields.
+fn slice_of(fields: &str) -> String {
+    let labels = "labels: {kubernetes.io/service-name: web}";
+    let yaml = format!("metadata: {{name: web-1, {labels}}}\n{fields}");
+    told(&slice(&parse(&yaml), &Source::Api))
+}
+
+fn check(cases: &[(&str, &str)], read: impl Fn(&str) -> String) {
+    for (yaml, expected) in cases {
+        assert_eq!(read(yaml), *expected, "{yaml}");
+    }
+}
+
+const GONE: &str = "ServiceGone(\"default/web\")";
+
+#[test]
+fn x01_addresses_no_service_may_have() {
+    for (addr, what) in [
+        ("0.0.0.0", "the unspecified"),
+        ("::", "the unspecified"),
+        ("255.255.255.255", "the broadcast"),
+        ("224.0.0.1", "a multicast"),
+        ("ff02::1", "a multicast"),
+        ("127.0.0.1", "a loopback"),
+        ("::1", "a loopback"),
+        ("169.254.169.254", "a link-local"),
+        ("fe80::1", "a link-local"),
+    ] {
+        let expected = format!(
+            "{GONE}\nspec.clusterIP: {addr} is {what} address, which no Service may have; \
+             this address is left out"
+        );
+        assert_eq!(spec(&format!("{{clusterIP: '{addr}'}}")), expected);
+    }
+    let both = "{clusterIP: 10.0.0.1, clusterIPs: [10.0.0.1, '::1'], ports: [{port: 1}]}";
+    assert_eq!(
+        spec(both),
+        "default/web 10.0.0.1 :1/tcp\nspec.clusterIPs[1]: ::1 is a loopback address, which no \
+         Service may have; this address is left out"
+    );
+}
+
+#[test]
+fn x02_addresses_as_people_write_them() {
+    check(
+        &[
+            ("{clusterIP: 010.000.0.5}", "default/web 10.0.0.5"),
+            ("{clusterIP: ' FD00::A '}", "default/web fd00::a"),
+            (
+                "{clusterIP: 10.0.0.0/8}",
+                "ServiceGone(\"default/web\")\nspec.clusterIP: \"10.0.0.0/8\" is no single \
+                 address; this address is left out",
+            ),
+            (
+                "{clusterIP: 10}",
+                "ServiceGone(\"default/web\")\nspec.clusterIP: 10 is no text; it is left out",
+            ),
+        ],
+        spec,
+    );
+    let long = spec(&format!("{{clusterIP: {}}}", "x".repeat(4096)));
+    assert!(long.len() < 200 && long.contains("... (4096 bytes)"), "{long}");
+}
+
+#[test]
+fn x03_x17_ports_that_are_none() {
+    let list = "{clusterIP: 10.0.0.1, ports: [{name: a, port: 0}, {name: b, port: 65536}, \
+                {name: c, port: -1}, {name: d, port: 2147483648}, {name: e}, \
+                {name: f, port: '80'}, null, 7, {name: g, port: 80, protocol: tcp}, \
+                {name: h, port: 80, protocol: 'TCP '}, {name: i, port: 80, protocol: ICMP}, \
+                {name: 8, port: 80}, {name: ok, port: 65535, protocol: SCTP}]}";
+    assert_eq!(
+        spec(list),
+        "default/web 10.0.0.1 ok:65535/sctp
+spec.ports[6]: is null; it is left out
+spec.ports[7]: 7 is no mapping; it is left out
+spec.ports[0].port: 0 is no port (1 to 65535); this port is left out
+spec.ports[1].port: 65536 is no port (1 to 65535); this port is left out
+spec.ports[2].port: -1 is no port (1 to 65535); this port is left out
+spec.ports[3].port: 2147483648 is no port (1 to 65535); this port is left out
+spec.ports[4].port: is missing; this port is left out
+spec.ports[5].port: \"80\" is no whole number; this port is left out
+spec.ports[8].protocol: \"tcp\" is none of TCP, UDP, SCTP; this port is left out
+spec.ports[9].protocol: \"TCP \" is none of TCP, UDP, SCTP; this port is left out
+spec.ports[10].protocol: \"ICMP\" is none of TCP, UDP, SCTP; this port is left out
+spec.ports[11].name: 8 is no text; this port is left out"
+    );
+}
+
+#[test]
+fn x05_families_that_do_not_match() {
+    check(
+        &[
+            (
+                "{clusterIPs: [10.0.0.1, 'fd00::1'], ipFamilies: [IPv4, IPv6]}",
+                "default/web 10.0.0.1,fd00::1",
+            ),
+            (
+                "{clusterIPs: [10.0.0.1, 'fd00::1'], ipFamilies: [IPv6]}",
+                "default/web fd00::1\nspec.clusterIPs[0]: 10.0.0.1 is not \"IPv6\", as \
+                 spec.ipFamilies says; this address is left out",
+            ),
+            (
+                "{clusterIPs: [10.0.0.1, 10.0.0.2]}",
+                "default/web 10.0.0.1\nspec.clusterIPs[1]: 10.0.0.2 is a second address beside \
+                 10.0.0.1 of its family; this address is left out",
+            ),
+        ],
+        spec,
+    );
+    check(
+        &[
+            (
+                "{addressType: IPv4, endpoints: [{addresses: ['fd00::1']}]}",
+                "default/web-1 of default/web ip\nendpoints[0].addresses[0]: fd00::1 is not \
+                 IPv4, as addressType says; this endpoint is left out",
+            ),
+            ("{addressType: FQDN}", "SliceGone(\"default/web-1\")"),
+            (
+                "{addressType: ipv4}",
+                "SliceGone(\"default/web-1\")\naddressType: \"ipv4\" is none of IPv4, IPv6; the \
+                 slice is left out",
+            ),
+            (
+                "{endpoints: []}",
+                "SliceGone(\"default/web-1\")\naddressType: is missing; the slice is left out. \
+                 Write IPv4 or IPv6",
+            ),
+        ],
+        |fields| {
+            slice_of(fields.trim_matches(['{', '}']).replace(", endpoints", "\nendpoints").as_str())
+        },
+    );
+}
+
+#[test]
+fn x06_names_are_shown_without_control_characters() {
+    let raw: objects::Service =
+        parse("metadata: {name: \"we\\e[31mb\\n\", namespace: \"\\u202e\"}\nspec: []");
+    let (change, notes) = service(&raw, &Source::File("a.yaml".into()));
+    assert!(matches!(change, Some(Change::ServiceGone(name)) if &*name.name == "we\u{1b}[31mb\n"));
+    assert_eq!(
+        notes[0].to_string(),
+        "a.yaml: Service \\u{202e}/we\\u{1b}[31mb\\n: spec: a list is no mapping; the Service is \
+         not served"
+    );
+}
+
+#[test]
+fn x07_x14_duplicates() {
+    check(
+        &[
+            (
+                "{clusterIP: 10.0.0.1, ports: [{name: a, port: 80}, {name: b, port: 80}, \
+                 {name: c, port: 80, protocol: UDP}, {name: a, port: 81}]}",
+                "default/web 10.0.0.1 a:80/tcp c:80/udp\nspec.ports[1].port: 80/tcp appears \
+                 twice; this port is left out\nspec.ports[3].name: \"a\" appears twice; this port \
+                 is left out",
+            ),
+            (
+                "{clusterIP: 10.0.0.1, ports: [{port: 80}, {port: 81}]}",
+                "default/web 10.0.0.1 :80/tcp\nspec.ports[1].name: is missing though the Service \
+                 has several ports; this port is left out",
+            ),
+            (
+                "{type: NodePort, clusterIP: 10.0.0.1, ports: [{name: a, port: 80, nodePort: \
+                 30000}, {name: b, port: 81, nodePort: 30000}, {name: c, port: 81, protocol: UDP, \
+                 nodePort: 30000}, {name: d, port: 82, nodePort: 70000}]}",
+                "default/web 10.0.0.1 a:80/tcp@30000 b:81/tcp c:81/udp@30000 d:82/tcp\n\
+                 spec.ports[1].nodePort: 30000/tcp appears twice; this NodePort is left out\n\
+                 spec.ports[3].nodePort: 70000 is no port (1 to 65535); this NodePort is left out",
+            ),
+        ],
+        spec,
+    );
+}
+
+#[test]
+fn x12_policies_and_types() {
+    let cases = [
+        ("internalTrafficPolicy: Local", " (Local, Cluster)"),
+        ("type: NodePort, externalTrafficPolicy: Local", " (Cluster, Local)"),
+        ("type: LoadBalancer, externalTrafficPolicy: Local", " (Cluster, Local)"),
+        // Does not count: nothing comes from outside.
+        ("type: ClusterIP, externalTrafficPolicy: Local", ""),
+        (
+            "internalTrafficPolicy: local",
+            "\nspec.internalTrafficPolicy: \"local\" is no known policy; Cluster is assumed",
+        ),
+        (
+            "type: NodePort, externalTrafficPolicy: 1",
+            "\nspec.externalTrafficPolicy: 1 is no text; Cluster is assumed",
+        ),
+        ("type: Foo", "\nspec.type: \"Foo\" is no known type; ClusterIP is assumed"),
+    ];
+    for (field, expected) in cases {
+        let told = spec(&format!("{{clusterIP: 10.0.0.1, {field}}}"));
+        assert_eq!(told, format!("default/web 10.0.0.1{expected}"));
+    }
+    let counts = "{clusterIP: 10.0.0.1, ports: [{port: 80, nodePort: 30000}]}";
+    assert_eq!(spec(counts), "default/web 10.0.0.1 :80/tcp", "only of types NodePort and above");
+}
+
+#[test]
+fn x12_x13_hints_and_conditions() {
+    let endpoint = |fields: &str| {
+        let told = slice_of(&format!(
+            "addressType: IPv4\nendpoints: [{{addresses: [10.1.0.1, bad], {fields}}}]"
+        ));
+        told.replace("default/web-1 of default/web ip 10.1.0.1=", "")
+    };
+    check(
+        &[
+            ("conditions: null", "Ready"),
+            ("conditions: {ready: null, serving: null}", "Ready"),
+            ("conditions: {ready: false}", "Down"),
+            ("conditions: {ready: false, terminating: true}", "Draining"),
+            ("conditions: {ready: false, serving: false, terminating: true}", "Down"),
+            ("conditions: {ready: true, terminating: true}", "Ready"),
+            (
+                "conditions: {ready: 'true'}",
+                "Ready\nendpoints[0].conditions.ready: \"true\" is no true or false; the default \
+                 is assumed",
+            ),
+            ("nodeName: n, zone: z", "Ready@n/z"),
+            ("nodeName: '', zone: ''", "Ready"),
+            ("hints: null", "Ready"),
+            ("hints: {forZones: [], forNodes: null}", "Ready"),
+            ("hints: {forZones: [{name: ''}], forNodes: [{}]}", "Ready"),
+            (
+                "hints: {forZones: [{name: a}, {name: b}], forNodes: [{name: n}]}",
+                "Ready zones[\"a\", \"b\"] nodes[\"n\"]",
+            ),
+            (
+                "hints: {forZones: [{name: a}, z], forNodes: n}",
+                "Ready zones[\"a\"]\nendpoints[0].hints.forZones[1]: \"z\" is no mapping; it is \
+                 left out\nendpoints[0].hints.forNodes: \"n\" is no list; it is taken as empty",
+            ),
+        ],
+        endpoint,
+    );
+}
+
+#[test]
+fn x16_endpoints_no_traffic_may_go_to() {
+    for (addr, what) in [
+        ("127.0.0.53", "a loopback"),
+        ("169.254.169.254", "a link-local"),
+        ("224.0.0.1", "a multicast"),
+        ("0.0.0.0", "the unspecified"),
+        ("255.255.255.255", "the broadcast"),
+    ] {
+        let fields = format!("addressType: IPv4\nendpoints: [{{addresses: [{addr}]}}]");
+        let expected = format!(
+            "default/web-1 of default/web ip\nendpoints[0].addresses[0]: {addr} is {what} \
+             address, which is no endpoint; this endpoint is left out"
+        );
+        assert_eq!(slice_of(&fields), expected);
+    }
+    let told = slice_of("addressType: IPv6\nendpoints: [{addresses: ['::1']}, {addresses: []}]");
+    assert_eq!(
+        told,
+        "default/web-1 of default/web ip6\nendpoints[0].addresses[0]: ::1 is a loopback address, \
+         which is no endpoint; this endpoint is left out\nendpoints[1].addresses: is empty; this \
+         endpoint is left out"
+    );
+}
+
+#[test]
+fn slice_ports_and_nulls() {
+    check(
+        &[
+            ("endpoints: null\nports: null", ""),
+            (
+                "ports: [{name: null, port: 80}, {name: b, port: 81, protocol: UDP}]",
+                " :80/tcp b:81/udp",
+            ),
+            ("ports: [{port: null}]", "\nports[0].port: is missing; this port is left out"),
+            (
+                "ports: [{name: a, port: 1}, {name: a, port: 2}]",
+                " a:1/tcp\nports[1].name: \"a\" appears twice for tcp; this port is left out",
+            ),
+        ],
+        |fields| {
+            slice_of(&format!("addressType: IPv4\n{fields}"))
+                .replace("default/web-1 of default/web ip", "")
+        },
+    );
+}
+
+#[test]
+fn x20_who_is_not_ours() {
+    check(
+        &[
+            ("{clusterIP: None}", GONE),
+            ("{clusterIP: ''}", GONE),
+            ("{clusterIPs: [None]}", GONE),
+            ("{type: ExternalName, externalName: example.org}", GONE),
+            ("{}", GONE),
+            ("null", GONE),
+        ],
+        spec,
+    );
+    let labelled = |label: &str| {
+        let yaml =
+            format!("metadata: {{name: web, labels: {{{label}}}}}\nspec: {{clusterIP: 10.0.0.1}}");
+        told(&service(&parse(&yaml), &Source::Api))
+    };
+    check(
+        &[
+            ("service.kubernetes.io/service-proxy-name: cilium", GONE),
+            ("service.kubernetes.io/service-proxy-name: ''", GONE),
+            ("service.kubernetes.io/headless: null", GONE),
+            ("service.kubernetes.io/Headless: ''", "default/web 10.0.0.1"),
+        ],
+        labelled,
+    );
+    let slice_labelled = |labels: &str| {
+        let yaml = format!("metadata: {{name: s, labels: {labels}}}\naddressType: IPv4");
+        told(&slice(&parse(&yaml), &Source::Api))
+    };
+    check(
+        &[
+            (
+                "{service.kubernetes.io/headless: '', kubernetes.io/service-name: web}",
+                "SliceGone(\"default/s\")",
+            ),
+            (
+                "null",
+                "SliceGone(\"default/s\")\nmetadata.labels[kubernetes.io/service-name]: is \
+                 missing; without it the slice belongs to no Service and is left out",
+            ),
+        ],
+        slice_labelled,
+    );
+}
+
+#[test]
+fn a_file_without_a_cluster_ip_is_told_so() {
+    let raw: objects::Service = parse("metadata: {name: web}\nspec: {ports: [{port: 80}]}");
+    let converted = service(&raw, &Source::File("a.yaml".into()));
+    assert_eq!(
+        told(&converted),
+        format!(
+            "{GONE}\nspec.clusterIP: is missing, and there is no API server here to choose one; \
+             the Service is not served. Write an address, or \"None\" for a headless Service"
+        )
+    );
+}
+
+#[test]
+fn x19_x21_metadata() {
+    let read = |metadata: &str| {
+        let yaml = format!("metadata: {metadata}\nspec: {{clusterIP: 10.0.0.1, news: 1}}\nmore: 2");
+        service(&parse(&yaml), &Source::Api)
+    };
+    let deleted = "{name: web, namespace: shop, deletionTimestamp: '2026-01-01T00:00:00Z'}";
+    assert_eq!(told(&read(deleted)), "shop/web 10.0.0.1", "served until it is gone");
+    check(
+        &[
+            ("{}", "nothing\nmetadata.name: is missing; the object is left out"),
+            ("{name: 1}", "nothing\nmetadata.name: 1 is no text; the object is left out"),
+            ("[]", "nothing\nmetadata: a list is no mapping; the object is left out"),
+            (
+                "{name: web, creationTimestamp: now}",
+                "default/web 10.0.0.1\nmetadata.creationTimestamp: \"now\" is no RFC 3339 time; \
+                 the Service counts as younger than any other",
+            ),
+        ],
+        |metadata| told(&read(metadata)),
+    );
+    let (change, _) = read("{name: web, uid: u, creationTimestamp: '1970-01-01T00:01:00Z'}");
+    let Some(Change::Service(web)) = change else { panic!() };
+    assert_eq!((web.created_s, &*web.uid), (Some(60), "u"));
+}
+
+#[test]
+fn nodes() {
+    let yaml = "
+metadata: {name: n, labels: {topology.kubernetes.io/zone: z}}
+spec: {podCIDR: 10.244.1.0/24, podCIDRs: [10.244.1.0/24, x, 'fd00:1::/64']}
+status:
+  addresses:
+  - {type: ExternalIP, address: 203.0.113.1}
+  - {type: Hostname, address: n}
+  - {type: InternalIP, address: 192.168.0.1}
+  - {type: InternalIP, address: bad}
+";
+    assert_eq!(
+        told(&node(&parse(yaml), &Source::Api)),
+        "Node(Node { name: \"n\", zone: Some(\"z\"), addresses: [192.168.0.1, 203.0.113.1], \
+         pod_cidrs: [Prefix(10.244.1.0/24), Prefix(fd00:1::/64)] })\nstatus.addresses[3].address: \
+         \"bad\" is no IP address; it is left out\nspec.podCIDRs[1]: \"x\" is no prefix such as \
+         10.0.0.0/8; it is left out"
+    );
+    let bare = "metadata: {name: n, labels: {topology.kubernetes.io/zone: ''}}\n\
+                spec: {podCIDR: 10.0.0.0/8}";
+    assert_eq!(
+        told(&node(&parse(bare), &Source::Api)),
+        "Node(Node { name: \"n\", zone: None, addresses: [], pod_cidrs: [Prefix(10.0.0.0/8)] })"
+    );
+}
+
+#[test]
+fn x18_no_flood_of_notes() {
+    let ports: Vec<Value> = (0..65_536).map(|port| json!({"port": -port})).collect();
+    let raw =
+        json!({"metadata": {"name": "web"}, "spec": {"clusterIP": "10.0.0.1", "ports": ports}});
+    let (_, notes) = service(&objects::Service::deserialize(&raw).unwrap(), &Source::Api);
+    assert_eq!(notes.len(), 21);
+    assert_eq!(notes[20].problem, "65516 more problems of this object are not listed");
+}
+
+/// Values of any shape, with the API's names in them.
+fn any_value() -> impl Strategy<Value = Value> {
+    let key = prop::sample::select(vec![
+        "metadata",
+        "name",
+        "namespace",
+        "labels",
+        "spec",
+        "status",
+        "ports",
+        "port",
+        "nodePort",
+        "protocol",
+        "clusterIP",
+        "clusterIPs",
+        "ipFamilies",
+        "type",
+        "addressType",
+        "endpoints",
+        "addresses",
+        "address",
+        "conditions",
+        "ready",
+        "hints",
+        "forZones",
+        "forNodes",
+        "podCIDRs",
+        "kubernetes.io/service-name",
+        "creationTimestamp",
+        "internalTrafficPolicy",
+    ]);
+    let text = prop::sample::select(vec![
+        "",
+        "web",
+        "10.0.0.1",
+        "fd00::1",
+        "None",
+        "TCP",
+        "IPv4",
+        "NodePort",
+        "Local",
+        "\u{1b}é",
+        "10.0.0.0/8",
+        "2026-01-01T00:00:00Z",
+        "::ffff:1.2.3.4",
+        "2026-01-01T00:00:00+é",
+    ]);
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        (0..70_000).prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        text.prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(6, 96, 6, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+            prop::collection::btree_map(key.clone(), inner, 0..8).prop_map(|map| json!(map)),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn nothing_makes_it_panic(fields in any_value(), spec in any_value()) {
+        let mut object = json!({
+            "metadata": {"name": "web", "labels": {"kubernetes.io/service-name": "web"}},
+            "addressType": "IPv4", "spec": spec,
+        });
+        if let (Value::Object(object), Value::Object(fields)) = (&mut object, fields) {
+            object.extend(fields);
+        }
+        let read = |converted: Converted| {
+            let (change, notes) = converted;
+            prop_assert!(change.is_some() || !notes.is_empty());
+            prop_assert!(notes.iter().all(|note| !note.to_string().contains(char::is_control)));
+            Ok(())
+        };
+        read(service(&objects::Service::deserialize(&object).unwrap(), &Source::Api))?;
+        read(slice(&objects::EndpointSlice::deserialize(&object).unwrap(), &Source::Api))?;
+        read(node(&objects::Node::deserialize(&object).unwrap(), &Source::Api))?;
+    }
+}

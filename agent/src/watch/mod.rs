@@ -1,0 +1,13 @@
+//! The way in: objects from outside become [`Change`](crate::model::Change)s.
+//!
+//! `convert` and `folder` are pure; `manifests` and `notify` are the rim where
+//! files are read. Nothing past here sees an unvalidated word.
+
+pub mod convert;
+pub mod documents;
+pub mod folder;
+pub mod known;
+pub mod loose;
+pub mod manifests;
+pub mod notify;
+pub mod objects;

@@ -1,0 +1,191 @@
+//! The API's objects as they are written, as far as they are read here.
+//!
+//! PURE. Nothing is judged: every field may be absent, null or of a wrong type
+//! ([`Loose`]), and fields that are not named here are skipped without being
+//! kept (`managedFields` alone may have megabytes).
+//! `convert` judges.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde::de::MapAccess;
+use serde::de::value::MapAccessDeserializer;
+
+use super::loose::{Lenient, Loose};
+
+/// A list whose items may each be anything.
+pub type List<T> = Loose<Vec<Loose<T>>>;
+
+/// Labels.
+pub type Labels = BTreeMap<String, Loose<String>>;
+
+macro_rules! objects {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* })*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+            #[serde(rename_all = "camelCase", default)]
+            pub struct $name {
+                $($(#[$field_doc])* pub $field: $type,)*
+            }
+
+            impl<'de> Lenient<'de> for $name {
+                const WANTED: &'static str = "mapping";
+
+                fn mapping<A: MapAccess<'de>>(entries: A) -> Result<Option<Self>, A::Error> {
+                    Self::deserialize(MapAccessDeserializer::new(entries)).map(Some)
+                }
+            }
+        )*
+    };
+}
+
+objects! {
+    /// `metadata` of any object.
+    Metadata {
+        /// Its name.
+        name: Loose<String>,
+        /// Its namespace; the API server fills in `default`.
+        namespace: Loose<String>,
+        /// Who it is, whatever its name.
+        uid: Loose<String>,
+        /// When it was made, RFC 3339.
+        creation_timestamp: Loose<String>,
+        /// Its labels.
+        labels: Loose<Labels>,
+    }
+
+    /// A Service, `v1`.
+    Service {
+        /// Who it is.
+        metadata: Loose<Metadata>,
+        /// What is asked for.
+        spec: Loose<ServiceSpec>,
+    }
+
+    /// `spec` of a Service.
+    ServiceSpec {
+        /// `ClusterIP`, `NodePort`, `LoadBalancer` or `ExternalName`.
+        r#type: Loose<String>,
+        /// The first ClusterIP, `None` for headless.
+        #[serde(rename = "clusterIP")]
+        cluster_ip: Loose<String>,
+        /// All ClusterIPs, one a family.
+        #[serde(rename = "clusterIPs")]
+        cluster_ips: List<String>,
+        /// The families of the ClusterIPs, in their order.
+        ip_families: List<String>,
+        /// The ports.
+        ports: List<ServicePort>,
+        /// `Cluster` or `Local`.
+        internal_traffic_policy: Loose<String>,
+        /// `Cluster` or `Local`.
+        external_traffic_policy: Loose<String>,
+    }
+
+    /// A port of a Service.
+    ServicePort {
+        /// Its name, unique in the Service.
+        name: Loose<String>,
+        /// `TCP`, `UDP` or `SCTP`.
+        protocol: Loose<String>,
+        /// The port of the ClusterIPs.
+        port: Loose<i64>,
+        /// The port of the nodes.
+        node_port: Loose<i64>,
+    }
+
+    /// An EndpointSlice, `discovery.k8s.io/v1`.
+    EndpointSlice {
+        /// Who it is.
+        metadata: Loose<Metadata>,
+        /// `IPv4`, `IPv6` or `FQDN`.
+        address_type: Loose<String>,
+        /// The endpoints.
+        endpoints: List<Endpoint>,
+        /// The ports of all of them.
+        ports: List<EndpointPort>,
+    }
+
+    /// An endpoint of a slice.
+    Endpoint {
+        /// Its addresses; all but the first have no meaning (KEP-752).
+        addresses: List<String>,
+        /// What it may be used for.
+        conditions: Loose<EndpointConditions>,
+        /// Its node.
+        node_name: Loose<String>,
+        /// Its zone.
+        zone: Loose<String>,
+        /// Whom it is meant for.
+        hints: Loose<EndpointHints>,
+    }
+
+    /// `conditions` of an endpoint.
+    EndpointConditions {
+        /// Whether it takes new connections.
+        ready: Loose<bool>,
+        /// Whether it answers.
+        serving: Loose<bool>,
+        /// Whether it is on its way out.
+        terminating: Loose<bool>,
+    }
+
+    /// `hints` of an endpoint.
+    EndpointHints {
+        /// Zones that should use it.
+        for_zones: List<Named>,
+        /// Nodes that should use it (KEP-3015).
+        for_nodes: List<Named>,
+    }
+
+    /// A zone or node in a hint.
+    Named {
+        /// Its name.
+        name: Loose<String>,
+    }
+
+    /// A port of every endpoint of a slice.
+    EndpointPort {
+        /// The name of the Service's port.
+        name: Loose<String>,
+        /// `TCP`, `UDP` or `SCTP`.
+        protocol: Loose<String>,
+        /// The port the endpoint listens on.
+        port: Loose<i64>,
+    }
+
+    /// A Node, `v1`.
+    Node {
+        /// Who it is.
+        metadata: Loose<Metadata>,
+        /// What is asked for.
+        spec: Loose<NodeSpec>,
+        /// What it is.
+        status: Loose<NodeStatus>,
+    }
+
+    /// `spec` of a Node.
+    NodeSpec {
+        /// The prefix of its pods, from before dual stack.
+        #[serde(rename = "podCIDR")]
+        pod_cidr: Loose<String>,
+        /// The prefixes of its pods, one a family.
+        #[serde(rename = "podCIDRs")]
+        pod_cidrs: List<String>,
+    }
+
+    /// `status` of a Node.
+    NodeStatus {
+        /// Its addresses and host names.
+        addresses: List<NodeAddress>,
+    }
+
+    /// An address of a Node.
+    NodeAddress {
+        /// `InternalIP`, `ExternalIP`, `Hostname` ...
+        r#type: Loose<String>,
+        /// The address.
+        address: Loose<String>,
+    }
+}

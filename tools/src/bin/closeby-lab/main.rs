@@ -1,0 +1,105 @@
+//! `closeby-lab`: a cluster in one process, to try closeby without a cluster and without root.
+//! Flags and exit codes live here; what is played lives in `story`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use closeby_tools::lab::{self, Entry};
+
+mod judge;
+mod matrix;
+mod stage;
+mod steps;
+mod story;
+
+/// A packet went where it must not.
+const WRONG: u8 = 1;
+/// The lab could not be run; 2 is clap's, for flags it does not know.
+const NOT_RUN: u8 = 3;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  every packet went where it must
+  1  a packet went where it must not
+  2  wrong flags
+  3  the lab could not be run (no user namespaces, no agent, the agent ended)";
+
+/// Try closeby on a cluster of network namespaces: real agents, real packets, no root.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXIT_CODES)]
+struct Flags {
+    #[command(subcommand)]
+    command: Play,
+}
+
+#[derive(Debug, Subcommand)]
+enum Play {
+    /// Play the story: three zones, and a service that learns to stay in the zone of its client.
+    Try(Try),
+}
+
+/// How to play the story.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXIT_CODES)]
+struct Try {
+    /// The agent to run on every node [default: `closeby` beside this program]
+    #[arg(long, value_name = "PATH")]
+    agent: Option<PathBuf>,
+    /// Requests from each zone in each family, two thirds TCP, one third UDP
+    // Fewer might miss one of three zones by chance, and that would look like a fault.
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u16).range(45..=10_000))]
+    requests: u16,
+    /// Keep the agents' logs, their configuration and the manifests in this folder
+    #[arg(long, value_name = "DIR")]
+    keep_logs: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let Flags { command: Play::Try(flags) } = Flags::parse();
+    match play(&flags) {
+        Ok(code) => code,
+        Err(error) => {
+            anstream::eprintln!("closeby-lab: {error:#}");
+            ExitCode::from(NOT_RUN)
+        }
+    }
+}
+
+/// Before [`lab::enter`] nothing may start a thread.
+fn play(flags: &Try) -> anyhow::Result<ExitCode> {
+    let agent = agent(flags.agent.as_deref())?;
+    match lab::enter()? {
+        Entry::Outside(code) => Ok(code),
+        Entry::Inside => {
+            let right = story::play(&agent, flags.requests, flags.keep_logs.as_deref())?;
+            Ok(if right { ExitCode::SUCCESS } else { ExitCode::from(WRONG) })
+        }
+    }
+}
+
+/// The agent's program, as an absolute path.
+fn agent(flag: Option<&std::path::Path>) -> anyhow::Result<PathBuf> {
+    let path = match flag {
+        Some(path) => path.to_owned(),
+        None => std::env::current_exe()?.with_file_name("closeby"),
+    };
+    path.canonicalize().with_context(|| {
+        format!(
+            "there is no agent at {}; build it with `cargo build --release -p closeby-agent`, or \
+             name another with --agent",
+            path.display()
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_flags_are_consistent() {
+        super::Flags::command().debug_assert();
+    }
+}

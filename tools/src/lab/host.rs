@@ -1,0 +1,162 @@
+//! One member of a cluster: a pod, a node, the client outside, the fabric. The same things can be
+//! done in each: serve, ask, run a program.
+
+use std::net::{IpAddr, SocketAddr};
+use std::process::{Child, Command};
+
+use super::client::{self, Answer, Conversation, Request};
+use super::error::LabError;
+use super::netns::Netns;
+use super::server::{Server, Told};
+use super::spec::{FIRST_NODE, Family, Pair};
+
+/// What a member of the cluster is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A pod with a network of its own.
+    Pod,
+    /// A node's network.
+    Node,
+    /// The client outside.
+    Outside,
+    /// The network between the nodes.
+    Fabric,
+}
+
+/// One member of a cluster.
+#[derive(Debug)]
+pub struct Host {
+    kind: Kind,
+    name: String,
+    node: String,
+    zone: String,
+    pair: Pair,
+    netns: Netns,
+}
+
+impl Host {
+    pub(super) fn new(
+        kind: Kind,
+        name: &str,
+        node: &str,
+        zone: &str,
+        pair: Pair,
+        netns: Netns,
+    ) -> Self {
+        let [name, node, zone] = [name, node, zone].map(str::to_owned);
+        Self { kind, name, node, zone, pair, netns }
+    }
+
+    /// What it is.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The node it is on, or is; empty for the client outside and the fabric.
+    #[must_use]
+    pub fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// The zone of that node.
+    #[must_use]
+    pub fn zone(&self) -> &str {
+        &self.zone
+    }
+
+    /// Its address in one family.
+    #[must_use]
+    pub fn address(&self, family: Family) -> IpAddr {
+        self.pair.of(family)
+    }
+
+    /// Its addresses, IPv4 first.
+    #[must_use]
+    pub fn addresses(&self) -> [IpAddr; 2] {
+        self.pair.both()
+    }
+
+    /// The ranges of this node's pods (`spec.podCIDRs`).
+    #[must_use]
+    pub fn pod_ranges(&self) -> [String; 2] {
+        self.pods().networks()
+    }
+
+    /// The address this node has on its bridge for pods, if it has one.
+    #[must_use]
+    pub fn pod_gateway(&self, family: Family) -> IpAddr {
+        self.pods().of(family)
+    }
+
+    /// Number 1 among this node's pods.
+    fn pods(&self) -> Pair {
+        Pair::pod(self.pair.v4.octets()[3].saturating_sub(FIRST_NODE), 1)
+    }
+
+    /// Its namespace.
+    #[must_use]
+    pub fn netns(&self) -> &Netns {
+        &self.netns
+    }
+
+    /// Starts a server on TCP and UDP in both families; it listens when this returns, and stops
+    /// when the value is dropped.
+    ///
+    /// # Errors
+    /// Where the port is taken.
+    pub fn serve(&self, port: u16) -> Result<Server, LabError> {
+        let told = Told {
+            pod: self.name.clone(),
+            node: self.node.clone(),
+            zone: self.zone.clone(),
+            seen_source: SocketAddr::new(self.address(Family::V4), 0),
+        };
+        Server::start(&self.netns, self.addresses(), port, told)
+    }
+
+    /// Sends one request from here and waits for its answer.
+    #[must_use]
+    pub fn request(&self, request: &Request) -> Answer {
+        self.inside(|| client::request(request))
+    }
+
+    /// Sends `count` requests from here, `width` at a time, each from a new socket.
+    #[must_use]
+    pub fn requests(&self, request: &Request, count: usize, width: usize) -> Vec<Answer> {
+        client::requests(&self.netns, request, count, width)
+    }
+
+    /// Opens a TCP connection from here that can be asked again and again.
+    ///
+    /// # Errors
+    /// How the attempt ended, if not in a connection.
+    pub fn converse(&self, request: &Request) -> Result<Conversation, Box<Answer>> {
+        let mut opened = Err(Box::new(Answer::TimedOut));
+        let entered = self.netns.run(|| {
+            opened = Conversation::open(request);
+            Ok(())
+        });
+        entered.map_err(|error| Box::new(Answer::Failed(error.to_string()))).and(opened)
+    }
+
+    /// Starts a program here. On a node it also finds a `/run` that is this node's alone.
+    ///
+    /// # Errors
+    /// Where the program cannot be started.
+    pub fn spawn(&self, command: &mut Command) -> Result<Child, LabError> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        let doing = format!("starting {program} on {}", self.name);
+        self.netns.run(|| command.spawn().map_err(LabError::io(doing)))
+    }
+
+    fn inside(&self, ask: impl FnOnce() -> Answer + Send) -> Answer {
+        self.netns.run(|| Ok(ask())).unwrap_or_else(|error| Answer::Failed(error.to_string()))
+    }
+}
