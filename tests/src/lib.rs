@@ -5,4 +5,5 @@ pub mod made;
 pub mod namespace;
 pub mod oracle;
 pub mod rulesets;
+pub mod scenario;
 pub mod traced;

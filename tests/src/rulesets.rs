@@ -106,8 +106,7 @@ pub fn set(key: &[Field], data: DataKind, elements: Vec<(Key, Data)>) -> Set {
 #[must_use]
 pub fn sample() -> Ruleset {
     let tables = Family::BOTH.map(|family| {
-        let table =
-            Table { sets: sample_sets(family).into(), chains: sample_chains(family).into() };
+        let table = Table { sets: sample_sets(family), chains: sample_chains(family) };
         (table_id(family), table)
     });
     Ruleset { tables: tables.into() }
