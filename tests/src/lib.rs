@@ -6,4 +6,5 @@ pub mod namespace;
 pub mod oracle;
 pub mod rulesets;
 pub mod scenario;
+pub mod tidy;
 pub mod traced;
