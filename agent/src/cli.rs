@@ -152,7 +152,10 @@ mod tests {
         let read = |text: &str| text.parse::<Destination>();
         assert_eq!(read("10.96.0.1:80").unwrap().proto, L4Proto::Tcp);
         assert_eq!(read("[fd00::1]:53/udp").unwrap().proto, L4Proto::Udp);
-        assert_eq!(read("10.96.0.1:80/icmp").unwrap_err(), "icmp is no protocol: use tcp, udp or sctp");
+        assert_eq!(
+            read("10.96.0.1:80/icmp").unwrap_err(),
+            "icmp is no protocol: use tcp, udp or sctp"
+        );
         assert_eq!(read("10.96.0.1:0").unwrap_err(), "port 0 cannot be addressed");
         assert_eq!(
             read("10.96.0.1").unwrap_err(),

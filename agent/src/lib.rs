@@ -14,9 +14,12 @@
 pub mod cli;
 pub mod compile;
 pub mod config;
+pub mod daemon;
+pub mod explain;
 pub mod fastpath;
 pub mod host;
 pub mod model;
+pub mod offline;
 pub mod render;
 pub mod sync;
 pub mod watch;

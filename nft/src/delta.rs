@@ -8,7 +8,7 @@
 //!
 //! 1. rules that change or go are removed, chain by chain (they hold sets and chains);
 //! 2. elements that change or go are removed (verdicts hold chains);
-//! 3. chains and sets that go;
+//! 3. sets and chains that go, in this order (a set that is not ours may hold chains);
 //! 4. sets and chains that come;
 //! 5. rules of plain chains, then elements, then rules of base chains.
 
@@ -176,11 +176,11 @@ fn diff_table(before: &Table, after: &Table, verbs: &mut Vec<Verb>) {
     for (name, keys) in sets.removed {
         verbs.push(Verb::DeleteElements { set: name.clone(), keys });
     }
-    for name in chains.deleted {
-        verbs.push(Verb::DeleteChain { chain: name.clone() });
-    }
     for name in sets.deleted {
         verbs.push(Verb::DeleteSet { set: name.clone() });
+    }
+    for name in chains.deleted {
+        verbs.push(Verb::DeleteChain { chain: name.clone() });
     }
     for (name, spec) in sets.created {
         verbs.push(Verb::AddSet { set: name.clone(), spec: spec.clone() });

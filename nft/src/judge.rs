@@ -144,6 +144,9 @@ fn fields_problem(fields: &[Field], family: Family, max: usize) -> Option<String
     let len = concat_len(fields, family);
     if fields.is_empty() {
         Some("has no fields".to_owned())
+    } else if matches!(fields, [only] if only.len(family) != len) {
+        // nft declares its own length, 1 or 2 bytes; our keys have words.
+        Some("is a single field that does not fill its word".to_owned())
     } else if len > max {
         Some(format!("has {len} bytes where {max} fit"))
     } else if fields.contains(&Field::Random { modulus: 0 }) {

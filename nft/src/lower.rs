@@ -12,7 +12,8 @@
 //! that is empty, has more than 15 bytes or holds NUL; `mark | 0`, which reads
 //! back as `mark ^ 0`; an empty key.
 //!
-//! A prefix of length 0 lowers to what nft makes of it, a mask of zeros.
+//! A prefix of length 0 lowers to what nft makes of it, a mask of zeros; it is
+//! listed as `/0` and loads again.
 
 use std::net::IpAddr;
 
@@ -293,12 +294,14 @@ fn raise_mark(mask: u32, xor: u32, third: &Expr) -> Option<Statement> {
     }
 }
 
+/// A name is 1 to 15 bytes, whether it ends there or not.
 fn raise_ifname(data: &[u8]) -> Option<Interfaces> {
-    let name = |bytes| std::str::from_utf8(bytes).ok().map(Name::from);
-    match data.iter().position(|byte| *byte == 0) {
-        Some(len) => name(&data[..len]).map(Interfaces::Named),
-        None => name(data).map(Interfaces::Prefixed),
-    }
+    let len = data.iter().position(|byte| *byte == 0);
+    let bytes = &data[..len.unwrap_or(data.len())];
+    let name =
+        std::str::from_utf8(bytes).ok().filter(|_| (1..IFNAME_LEN).contains(&bytes.len()))?;
+    let name = Name::from(name);
+    Some(if len.is_some() { Interfaces::Named(name) } else { Interfaces::Prefixed(name) })
 }
 
 fn raise_addr(
@@ -322,7 +325,7 @@ fn raise_addr(
 
 fn raise_lookup(exprs: &[Expr], family: Family) -> Option<(Statement, usize)> {
     let key: Vec<Field> = exprs.iter().map_while(|expr| raise_field(expr, family)).collect();
-    let rest = exprs.get(key.len()..)?;
+    let rest = exprs.get(key.len()..).filter(|_| !key.is_empty())?;
     let used = key.len() + 1;
     match rest {
         [Expr::Lookup { set, found: Found::Member, .. }, ..] => {

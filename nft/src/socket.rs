@@ -11,10 +11,10 @@
 //! so, and as done only if it acknowledged the last message and no answer was
 //! lost.
 
+use std::collections::BTreeMap;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use imbl::OrdMap;
 use nix::errno::Errno;
 use nix::sys::socket::{
     self, AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, sockopt,
@@ -22,9 +22,8 @@ use nix::sys::socket::{
 
 use crate::batch::{Batch, Sealed};
 use crate::kernel::{CommitError, Kernel, ListError, Listing, Receipt, Refusal};
-use crate::name::Name;
 use crate::nfnl::{self, Message};
-use crate::ruleset::{Chain, Data, Key, Ruleset, Set, SetSpec, Table, TableId};
+use crate::ruleset::{Chain, Ruleset, Set, Table, TableId};
 use crate::types::GenId;
 use crate::wire::consts::{chain, elem, msg, rule, set, table};
 use crate::wire::decode::{self, DecodeError};
@@ -305,7 +304,8 @@ impl Netlink {
     }
 
     fn list_table(&mut self, id: &TableId) -> Result<Table, Failure> {
-        let mut listed = Table::default();
+        let mut chains = BTreeMap::new();
+        let mut sets = BTreeMap::new();
         let dump = |kind, names| Request { kind, dump: true, table: Some(id), names };
         // The kernel filters chains by family alone.
         let names = [(chain::TABLE, id.name.as_str())];
@@ -313,56 +313,46 @@ impl Netlink {
             if let Some((table, name, hook)) = decode::chain(message)?
                 && table == *id
             {
-                listed.chains.insert(name, Chain { hook, rules: Vec::new() });
+                chains.insert(name, Chain { hook, rules: Vec::new() });
             }
             Ok(())
         })?;
         let names = [(rule::TABLE, id.name.as_str())];
         self.ask(&dump(msg::GETRULE, &names), |message| {
             let (table, chain, rule) = decode::rule(message)?;
-            if let Some(chain) = listed.chains.get_mut(&chain)
+            if let Some(chain) = chains.get_mut(&chain)
                 && table == *id
             {
                 chain.rules.push(rule);
             }
             Ok(())
         })?;
-        for (name, spec) in self.list_sets(id)? {
-            // A declaration that is not ours is replaced with all it holds.
-            let elements = if spec.key.is_empty() {
-                OrdMap::new()
-            } else {
-                self.list_elements(id, name.as_str())?
-            };
-            listed.sets.insert(name, Set { spec, elements });
-        }
-        Ok(listed)
-    }
-
-    fn list_sets(&mut self, id: &TableId) -> Result<Vec<(Name, SetSpec)>, Failure> {
         let names = [(set::TABLE, id.name.as_str())];
-        let request = Request { kind: msg::GETSET, dump: true, table: Some(id), names: &names };
-        let mut sets = Vec::new();
-        self.ask(&request, |message| {
+        self.ask(&dump(msg::GETSET, &names), |message| {
             if let Some((table, name, spec)) = decode::set(message)?
                 && table == *id
             {
-                sets.push((name, spec));
+                sets.insert(name, Set { spec, elements: imbl::OrdMap::new() });
             }
             Ok(())
         })?;
-        Ok(sets)
+        // A declaration that is not ours is replaced with all it holds.
+        for (name, set) in &mut sets {
+            if !set.spec.key.is_empty() {
+                self.list_elements(id, name.as_str(), set)?;
+            }
+        }
+        let (sets, chains) = (sets.into_iter().collect(), chains.into_iter().collect());
+        Ok(Table { sets, chains })
     }
 
-    fn list_elements(&mut self, id: &TableId, name: &str) -> Result<OrdMap<Key, Data>, Failure> {
+    fn list_elements(&mut self, id: &TableId, name: &str, set: &mut Set) -> Result<(), Failure> {
         let names = [(elem::LIST_TABLE, id.name.as_str()), (elem::LIST_SET, name)];
         let request = Request { kind: msg::GETSETELEM, dump: true, table: Some(id), names: &names };
-        let mut elements = OrdMap::new();
         self.ask(&request, |message| {
-            elements.extend(decode::elements(message)?);
+            set.elements.extend(decode::elements(message)?);
             Ok(())
-        })?;
-        Ok(elements)
+        })
     }
 }
 
@@ -390,8 +380,13 @@ impl Netlink {
             Err(errno) => return Err(CommitError::Send(errno)),
         }
         let answers = self.answers(last_seq);
-        // A refusal is certain whatever else was lost.
-        if answers.refused.iter().any(|refused| errno_of(refused) == Errno::EPERM) {
+        // A refusal is certain whatever else was lost. Without the right to be
+        // here the transaction is refused as a whole; one operation may be
+        // where somebody else owns the table.
+        let denied = |refused: &nfnl::Verdict| {
+            errno_of(refused) == Errno::EPERM && batch.op_of(refused.seq).is_none()
+        };
+        if answers.refused.iter().any(denied) {
             return Err(CommitError::Denied);
         }
         if !answers.refused.is_empty() {

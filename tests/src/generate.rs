@@ -1,385 +1,351 @@
-//! Generators of small, dense clusters, of nodes, and of packets.
+//! A generator of legal rulesets.
 //!
-//! Everything is drawn from short lists, so that Services contest addresses,
-//! slices repeat endpoints, hints contradict each other, and most packets hit
-//! something. What is drawn is what `watch` and `config` let through: ports of
-//! a Service do not repeat, a ClusterIP is no address of a node, and at most
-//! one prefix a family tells pods.
+//! A ruleset is built from a tape of bytes: each choice reads one, and a tape
+//! that has ended always answers 0. So proptest shrinks it well, and two tapes
+//! that differ in few bytes make rulesets that differ in few places. The pools
+//! of names, addresses and numbers are small, so that two rulesets have much in
+//! common.
+//!
+//! Invariant: the judge finds nothing in what is made here.
 
-use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
-
-use closeby::compile::{DetectLocal, Facts, MarkBit, NodePortAddresses};
-use closeby::model::{
-    Change, Cluster, Endpoint, Hints, Life, Node, NodeName, PortName, Service, ServiceName,
-    ServicePort, Slice, SliceName, SlicePort, TrafficPolicy, Zone,
+use closeby_nft::ruleset::{ChainType, HookPoint, Value};
+use closeby_nft::statement::{Interfaces, Relation, Side};
+use closeby_nft::{
+    Chain, Data, DataKind, Family, Field, Hook, Key, L4Proto, Name, Prefix, Rule, Ruleset, Set,
+    SetSpec, Statement, Table, TableId, Verdict,
 };
-use closeby_nft::statement::Interfaces;
-use closeby_nft::{Family, L4Proto, Name, Port, Prefix};
-use proptest::collection::{btree_set, vec};
-use proptest::option::weighted;
 use proptest::prelude::*;
-use proptest::sample::{select, subsequence};
 
-use crate::oracle::Probe;
+use crate::rulesets::{FRONTEND, TARGET, addr, port, slot};
 
-/// The node that facts are about; others are `n2` to `n4`.
-pub const NODE: &str = "n1";
+/// The longest tape.
+const TAPE_MAX: usize = 600;
 
-/// The node's addresses: two nets of its own and the bridge of its pods.
-#[must_use]
-pub fn node_addresses() -> BTreeSet<IpAddr> {
-    [node_addr(Family::Ip, 1), node_addr(Family::Ip6, 1)]
-        .into_iter()
-        .chain([Ipv4Addr::new(172, 16, 0, 1).into(), bridge(Family::Ip), bridge(Family::Ip6)])
-        .collect()
+/// Legal rulesets.
+pub fn ruleset() -> impl Strategy<Value = Ruleset> {
+    tape().prop_map(|tape| build(&tape))
 }
 
-/// Some changes that make a cluster.
-pub fn objects() -> impl Strategy<Value = Vec<Change>> {
-    let services = vec(service().prop_map(Change::Service), 1..=5);
-    let slices = vec(slice().prop_map(Change::Slice), 1..=8);
-    let nodes = vec(node().prop_map(Change::Node), 0..=2);
-    (services, slices, nodes)
-        .prop_map(|(services, slices, nodes)| [services, slices, nodes].concat())
-}
-
-/// Any change, most of them to objects that others of the sequence touch too.
-pub fn change() -> impl Strategy<Value = Change> {
-    prop_oneof![
-        6 => service().prop_map(Change::Service),
-        8 => slice().prop_map(Change::Slice),
-        2 => service_name().prop_map(Change::ServiceGone),
-        3 => slice_name().prop_map(Change::SliceGone),
-        1 => node().prop_map(Change::Node),
-        1 => node_name().prop_map(Change::NodeGone),
-    ]
-}
-
-/// The cluster that is there after these changes.
-#[must_use]
-pub fn cluster(changes: &[Change]) -> Cluster {
-    let mut cluster = Cluster::default();
-    for change in changes {
-        cluster.apply(change.clone());
-    }
-    cluster
-}
-
-fn service_name() -> impl Strategy<Value = ServiceName> {
-    select(vec!["a", "b", "c", "d", "e"]).prop_map(|name| ServiceName::new("shop", name))
-}
-
-fn slice_name() -> impl Strategy<Value = SliceName> {
-    (0..8_u8).prop_map(|number| SliceName::new("shop", &format!("slice-{number}")))
-}
-
-fn node_name() -> impl Strategy<Value = NodeName> {
-    prop_oneof![
-        2 => Just(NodeName::from(NODE)),
-        3 => (2..=4_u8).prop_map(|number| NodeName::from(format!("n{number}").as_str())),
-    ]
-}
-
-fn zone() -> impl Strategy<Value = Zone> {
-    prop_oneof![2 => Just("za"), 1 => Just("zb")].prop_map(Zone::from)
-}
-
-fn policy() -> impl Strategy<Value = TrafficPolicy> {
-    select(vec![TrafficPolicy::Cluster, TrafficPolicy::Local])
-}
-
-fn proto() -> impl Strategy<Value = L4Proto> {
-    prop_oneof![4 => Just(L4Proto::Tcp), 2 => Just(L4Proto::Udp), 1 => Just(L4Proto::Sctp)]
-}
-
-fn service() -> impl Strategy<Value = Service> {
-    let addresses = (0..3_u8, 0..3_u8, 0..4_u8).prop_map(|(v4, v6, which)| match which {
-        0 => vec![cluster_ip(Family::Ip, v4)],
-        1 => vec![cluster_ip(Family::Ip6, v6)],
-        2 => vec![cluster_ip(Family::Ip6, v6), cluster_ip(Family::Ip, v4)],
-        _ => vec![cluster_ip(Family::Ip, v4), cluster_ip(Family::Ip6, v6)],
+/// Pairs of legal rulesets: independent ones, and such that differ little.
+pub fn pair() -> impl Strategy<Value = (Ruleset, Ruleset)> {
+    let edits = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4);
+    let near = (tape(), edits).prop_map(|(before, edits)| {
+        let mut after = before.clone();
+        for (index, byte) in edits {
+            if !after.is_empty() {
+                let at = index.index(after.len());
+                after[at] = byte;
+            }
+        }
+        (build(&before), build(&after))
     });
-    let age = (weighted(0.8, 0..3_i64), select(vec!["uid-1", "uid-2"]));
-    (service_name(), age, addresses, service_ports(), policy(), policy()).prop_map(
-        |(name, (created_s, uid), cluster_ips, ports, internal_policy, external_policy)| Service {
-            name,
-            created_s,
-            uid: uid.into(),
-            cluster_ips,
-            ports,
-            internal_policy,
-            external_policy,
-        },
-    )
+    prop_oneof![near, (ruleset(), ruleset())]
 }
 
-/// The ports that Services have some of: no name, and no number of a protocol,
-/// is there twice.
-const SERVICE_PORTS: [(&str, L4Proto, u16); 5] = [
-    ("", L4Proto::Tcp, 80),
-    ("dns", L4Proto::Udp, 80),
-    ("alt", L4Proto::Tcp, 443),
-    ("sig", L4Proto::Sctp, 80),
-    ("voice", L4Proto::Udp, 443),
+/// Tapes to [`build`] from.
+pub fn tape() -> impl Strategy<Value = Vec<u8>> {
+    prop::collection::vec(any::<u8>(), 0..TAPE_MAX)
+}
+
+/// The ruleset that a tape says.
+#[must_use]
+pub fn build(tape: &[u8]) -> Ruleset {
+    let mut tape = Tape { bytes: tape.iter() };
+    let mut ruleset = Ruleset::default();
+    for family in Family::BOTH {
+        for name in ["closeby", "other"] {
+            if tape.yes() {
+                let id = TableId { family, name: Name::from(name) };
+                ruleset.tables.insert(id, Builder::table(&mut tape, family));
+            }
+        }
+    }
+    ruleset
+}
+
+/// Choices to come.
+struct Tape<'a> {
+    bytes: std::slice::Iter<'a, u8>,
+}
+
+impl Tape<'_> {
+    /// A number below `limit`.
+    fn below(&mut self, limit: u8) -> u8 {
+        self.bytes.next().map_or(0, |byte| byte % limit.max(1))
+    }
+
+    /// True more often than not, false at the end of the tape.
+    fn yes(&mut self) -> bool {
+        self.below(4) != 0
+    }
+
+    /// One of these; `None` if there are none.
+    fn one_of<'t, T>(&mut self, choices: &'t [T]) -> Option<&'t T> {
+        let limit = u8::try_from(choices.len()).unwrap_or(u8::MAX);
+        choices.get(usize::from(self.below(limit)))
+    }
+}
+
+/// What a chain may do, by the base chains that lead to it. The chains of a
+/// role lead only to later ones of the same role.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    DestinationNat,
+    SourceNat,
+    Filter,
+}
+
+const ROLES: [(Role, &str, &[HookPoint]); 3] = [
+    (Role::DestinationNat, "dst", &[HookPoint::Prerouting, HookPoint::Output]),
+    (Role::SourceNat, "src", &[HookPoint::Postrouting]),
+    (
+        Role::Filter,
+        "flt",
+        &[HookPoint::Prerouting, HookPoint::Input, HookPoint::Forward, HookPoint::Output],
+    ),
 ];
 
-fn service_ports() -> impl Strategy<Value = Vec<ServicePort>> {
-    let node_port = || weighted(0.6, 0..2_u16);
-    let ports = subsequence(SERVICE_PORTS.to_vec(), 1..=3);
-    (ports, vec(node_port(), 3)).prop_map(|(ports, node_ports)| {
-        let mut taken = BTreeSet::new();
-        ports
-            .into_iter()
-            .zip(node_ports)
-            .map(|((name, proto, number), node_port)| ServicePort {
-                name: PortName::from(name),
-                proto,
-                port: port(number),
-                node_port: node_port
-                    .map(|number| port(NODE_PORTS[usize::from(number)]))
-                    .filter(|number| taken.insert((proto, *number))),
-            })
-            .collect()
-    })
+struct Builder<'t, 'b> {
+    tape: &'t mut Tape<'b>,
+    family: Family,
+    table: Table,
 }
 
-/// The NodePorts that Services contest.
-const NODE_PORTS: [u16; 2] = [30080, 30443];
-
-fn slice() -> impl Strategy<Value = Slice> {
-    let service = prop_oneof![
-        12 => service_name(),
-        1 => Just(ServiceName::new("shop", "unknown")),
-    ];
-    let family = || select(Family::BOTH.to_vec());
-    (slice_name(), service, family()).prop_flat_map(|(name, service, family)| {
-        (Just(name), Just(service), Just(family), slice_ports(), endpoints(family)).prop_map(
-            |(name, service, family, ports, endpoints)| Slice {
-                name,
-                service,
-                family,
-                ports,
-                endpoints,
-            },
-        )
-    })
-}
-
-fn slice_ports() -> impl Strategy<Value = Vec<SlicePort>> {
-    let all = SERVICE_PORTS.map(|(name, proto, _)| (name, proto)).to_vec();
-    // Another protocol under a known name: a port that no Service has.
-    let strange = weighted(0.1, Just(("alt", L4Proto::Udp)));
-    (subsequence(all, 1..=5), strange, vec(select(vec![8080, 9090]), 6)).prop_map(
-        |(known, strange, numbers)| {
-            known
-                .into_iter()
-                .chain(strange)
-                .zip(numbers)
-                .map(|((name, proto), number)| SlicePort {
-                    name: PortName::from(name),
-                    proto,
-                    port: port(number),
-                })
-                .collect()
-        },
-    )
-}
-
-/// Endpoints of a slice. They agree on how they are hinted more often than
-/// chance would have it: topology counts only when all of them are.
-fn endpoints(family: Family) -> impl Strategy<Value = Vec<Endpoint>> {
-    let style = select(vec![(0, 0), (100, 0), (70, 0), (100, 100), (70, 70)]);
-    style.prop_flat_map(move |(zones, nodes)| vec(endpoint(family, zones, nodes), 0..=4))
-}
-
-fn endpoint(family: Family, zones: u8, nodes: u8) -> impl Strategy<Value = Endpoint> {
-    let life = prop_oneof![
-        3 => Just(Life::Ready),
-        2 => Just(Life::Draining),
-        1 => Just(Life::Down),
-    ];
-    let zone_hint = percent(zones, btree_set(zone(), 1..=2)).prop_map(|set| set.map(into_list));
-    let node_hint =
-        percent(nodes, btree_set(node_name(), 1..=2)).prop_map(|set| set.map(into_list));
-    // Most are where their address says; some are elsewhere, or nowhere known.
-    let strayed = weighted(0.1, weighted(0.5, node_name()));
-    (
-        prop_oneof![2 => 0..3_u8, 3 => 3..6_u8],
-        strayed,
-        weighted(0.5, zone()),
-        zone_hint,
-        node_hint,
-        life,
-    )
-        .prop_map(move |(number, strayed, zone, zones, nodes, life)| Endpoint {
-            addr: endpoint_addr(family, number),
-            node: strayed.unwrap_or_else(|| Some(home(number))),
-            zone,
-            hints: Hints { zones, nodes },
-            life,
-        })
-}
-
-/// Something in so many cases of a hundred.
-fn percent<T: Strategy>(share: u8, strategy: T) -> impl Strategy<Value = Option<T::Value>> {
-    (0..100_u8, strategy).prop_map(move |(roll, value)| (roll >= 100 - share).then_some(value))
-}
-
-fn into_list<T: Clone>(set: BTreeSet<T>) -> Arc<[T]> {
-    set.into_iter().collect()
-}
-
-fn node() -> impl Strategy<Value = Node> {
-    (node_name(), weighted(0.7, zone())).prop_map(|(name, zone)| Node {
-        name,
-        zone,
-        addresses: vec![node_addr(Family::Ip, 1)],
-        pod_cidrs: Vec::new(),
-    })
-}
-
-/// A node and its settings.
-pub fn facts() -> impl Strategy<Value = Facts> {
-    let families = prop_oneof![
-        6 => Just(Family::BOTH.to_vec()),
-        1 => Just(vec![Family::Ip]),
-        1 => Just(vec![Family::Ip6]),
-    ];
-    let mark =
-        select(vec![14, 0, 31]).prop_map(|bit| MarkBit::new(bit).unwrap_or(MarkBit::DEFAULT));
-    (families, weighted(0.8, zone()), detect_local(), any::<bool>(), mark, node_port_addresses())
-        .prop_map(|(families, zone, detect_local, masquerade_all, mark, addresses)| Facts {
-            node: NodeName::from(NODE),
-            zone,
-            families: families.into_iter().collect(),
-            detect_local,
-            masquerade_all,
-            masquerade_mark: mark,
-            node_port_addresses: addresses,
-        })
-}
-
-fn detect_local() -> impl Strategy<Value = DetectLocal> {
-    let interface = |name: &str| Name::from(name);
-    prop_oneof![
-        1 => Just(DetectLocal::Unknown),
-        3 => subsequence(vec![pods_here(Family::Ip), pods_here(Family::Ip6)], 1..=2)
-            .prop_map(DetectLocal::Sources),
-        1 => Just(DetectLocal::Interfaces(Interfaces::Named(interface("cbr0")))),
-        1 => Just(DetectLocal::Interfaces(Interfaces::Prefixed(interface("veth")))),
-    ]
-}
-
-fn node_port_addresses() -> impl Strategy<Value = NodePortAddresses> {
-    let all: Vec<IpAddr> = node_addresses().into_iter().collect();
-    let count = all.len();
-    prop_oneof![
-        2 => Just(NodePortAddresses::AllLocal),
-        1 => subsequence(all, 0..=count)
-            .prop_map(|some| NodePortAddresses::These(some.into_iter().collect())),
-    ]
-}
-
-/// A packet, most likely one to somewhere interesting.
-pub fn probe() -> impl Strategy<Value = Probe> {
-    let port = prop_oneof![
-        4 => select(vec![80, 443]),
-        4 => select(NODE_PORTS.to_vec()),
-        1 => select(vec![8080, 9]),
-    ];
-    select(Family::BOTH.to_vec())
-        .prop_flat_map(|family| (sender(family), destination(family)))
-        .prop_flat_map(move |(sender, destination)| {
-            (Just(sender), Just(destination), proto(), port.clone())
-        })
-        .prop_map(|((iif, source), destination, proto, port)| Probe {
-            iif: iif.map(ToOwned::to_owned),
-            source,
-            destination,
-            proto,
-            port,
-        })
-}
-
-/// Where a packet comes in, and its source.
-fn sender(family: Family) -> impl Strategy<Value = (Option<&'static str>, IpAddr)> {
-    let pod_here = prop_oneof![Just("cbr0"), Just("veth1")];
-    prop_oneof![
-        4 => (pod_here.prop_map(Some), (0..3_u8).prop_map(move |number| endpoint_addr(family, number))),
-        2 => (Just(None), select(vec![node_addr(family, 1), bridge(family)])),
-        1 => (Just(Some("eth0")), Just(endpoint_addr(family, 3))),
-        2 => (Just(Some("eth0")), Just(outside(family))),
-    ]
-}
-
-fn destination(family: Family) -> impl Strategy<Value = IpAddr> {
-    let ours: Vec<IpAddr> =
-        node_addresses().into_iter().filter(|addr| Family::of(*addr) == family).collect();
-    let loopback = match family {
-        Family::Ip => IpAddr::from([127, 0, 0, 53]),
-        Family::Ip6 => IpAddr::V6(Ipv6Addr::LOCALHOST),
-    };
-    prop_oneof![
-        8 => (0..3_u8).prop_map(move |number| cluster_ip(family, number)),
-        6 => select(ours),
-        1 => select(vec![loopback, node_addr(family, 2), outside(family), endpoint_addr(family, 0)]),
-    ]
-}
-
-fn cluster_ip(family: Family, number: u8) -> IpAddr {
-    match family {
-        Family::Ip => [10, 96, 0, 10 + number].into(),
-        Family::Ip6 => [0xfd00, 0x96, 0, 0, 0, 0, 0, 0x10 + u16::from(number)].into(),
+impl Builder<'_, '_> {
+    fn table(tape: &mut Tape<'_>, family: Family) -> Table {
+        let mut builder = Builder { tape, family, table: Table::default() };
+        for name in ["s0", "s1", "s2", "s3", "s4"] {
+            if builder.tape.yes() {
+                let set = builder.set();
+                builder.table.sets.insert(Name::from(name), set);
+            }
+        }
+        for (role, prefix, points) in ROLES {
+            builder.role(role, prefix, points);
+        }
+        builder.table
     }
-}
 
-/// Two pods of each of three nodes; the third address here is the node's own.
-fn endpoint_addr(family: Family, number: u8) -> IpAddr {
-    match (family, number) {
-        (_, 2) => node_addr(family, 1),
-        (Family::Ip, _) => [10, 244, 1 + number / 3, 5 + number % 3].into(),
-        (Family::Ip6, _) => {
-            let (node, pod) = (u16::from(1 + number / 3), u16::from(5 + number % 3));
-            [0xfd00, 0x244, node, 0, 0, 0, 0, pod].into()
+    fn spec(&mut self) -> SetSpec {
+        let (key, data) = match self.tape.below(5) {
+            0 => (vec![Field::Daddr], DataKind::None),
+            1 => (FRONTEND.to_vec(), DataKind::Fields(vec![Field::Priority])),
+            2 => (slot(2), DataKind::Fields(TARGET.to_vec())),
+            3 => (vec![Field::L4Proto, Field::Dport], DataKind::None),
+            _ => (vec![Field::Saddr, Field::Daddr, Field::L4Proto, Field::Dport], DataKind::None),
+        };
+        SetSpec { key, data, size: 8 + u32::from(self.tape.below(2)) }
+    }
+
+    fn set(&mut self) -> Set {
+        let spec = self.spec();
+        let mut elements = imbl::OrdMap::new();
+        for _ in 0..self.tape.below(9) {
+            let key = spec.key.iter().fold(Key::new(), |key, field| match field {
+                Field::Saddr | Field::Daddr => key.addr(self.addr()),
+                Field::L4Proto => key.proto(self.proto()),
+                Field::Dport => key.port(port(self.tape.below(3).into())),
+                Field::Priority | Field::Random { .. } => key.number(self.tape.below(3).into()),
+            });
+            let data = match &spec.data {
+                DataKind::None | DataKind::Verdict => Data::None,
+                DataKind::Fields(fields) => Data::Value(self.value(fields)),
+            };
+            elements.insert(key, data);
+        }
+        Set { spec, elements }
+    }
+
+    fn value(&mut self, fields: &[Field]) -> Value {
+        fields.iter().fold(Value::new(), |value, field| match field {
+            Field::Saddr | Field::Daddr => value.addr(self.addr()),
+            Field::L4Proto => value.proto(self.proto()),
+            Field::Dport => value.port(port(self.tape.below(3).into())),
+            Field::Priority | Field::Random { .. } => value.number(self.tape.below(3).into()),
+        })
+    }
+
+    fn addr(&mut self) -> std::net::IpAddr {
+        addr(self.family, self.tape.below(4))
+    }
+
+    fn proto(&mut self) -> L4Proto {
+        self.tape.one_of(&L4Proto::ALL).copied().unwrap_or(L4Proto::Tcp)
+    }
+
+    /// The base chains, plain chains and verdict map of a role.
+    fn role(&mut self, role: Role, prefix: &str, points: &[HookPoint]) {
+        let count = self.tape.below(4);
+        let plain: Vec<Name> =
+            (0..count).map(|index| Name::from(format!("{prefix}{index}"))).collect();
+        let map = Name::from(format!("{prefix}-map"));
+        // The map leads to the last chain, so whoever comes before may use it.
+        let map = plain.last().filter(|_| self.tape.yes()).map(|last| {
+            let set = self.verdict_map(last);
+            self.table.sets.insert(map.clone(), set);
+            map
+        });
+        for (index, name) in plain.iter().enumerate() {
+            let later = &plain[index + 1..];
+            let rules = self.rules(role, later, map.as_ref().filter(|_| !later.is_empty()));
+            self.table.chains.insert(name.clone(), Chain { hook: None, rules });
+        }
+        for point in points.iter().filter(|_| self.tape.yes()).copied().collect::<Vec<_>>() {
+            let kind = if role == Role::Filter { ChainType::Filter } else { ChainType::Nat };
+            let priority = i32::from(self.tape.below(3)) * 105 - 110;
+            let rules = self.rules(role, &plain, map.as_ref());
+            let hook = Some(Hook { kind, point, priority });
+            let name = Name::from(format!("{prefix}-{}", closeby_nft::text::point(point)));
+            self.table.chains.insert(name, Chain { hook, rules });
+        }
+    }
+
+    fn verdict_map(&mut self, target: &Name) -> Set {
+        let ports = vec![Field::L4Proto, Field::Dport];
+        let key = if self.tape.yes() { vec![Field::Priority] } else { ports };
+        let spec = SetSpec { key, data: DataKind::Verdict, size: 8 };
+        let mut elements = imbl::OrdMap::new();
+        for _ in 0..self.tape.below(4) {
+            let number = self.tape.below(4);
+            let key = match spec.key.as_slice() {
+                [Field::L4Proto, _] => Key::new().proto(self.proto()).port(port(number.into())),
+                _ => Key::new().number(number.into()),
+            };
+            let verdict = self.verdict(std::slice::from_ref(target));
+            elements.insert(key, Data::Verdict(verdict));
+        }
+        Set { spec, elements }
+    }
+
+    fn verdict(&mut self, targets: &[Name]) -> Verdict {
+        let target = self.tape.one_of(targets).cloned();
+        match (self.tape.below(6), target) {
+            (0 | 1, Some(target)) => Verdict::Jump(target),
+            (2, Some(target)) => Verdict::Goto(target),
+            (3, _) => Verdict::Drop,
+            (4, _) => Verdict::Accept,
+            _ => Verdict::Return,
+        }
+    }
+
+    fn rules(&mut self, role: Role, targets: &[Name], map: Option<&Name>) -> Vec<Rule> {
+        (0..self.tape.below(4)).map(|_| self.rule(role, targets, map)).collect()
+    }
+
+    fn rule(&mut self, role: Role, targets: &[Name], map: Option<&Name>) -> Rule {
+        let mut rule: Rule = (0..self.tape.below(3)).map(|_| self.matching()).collect();
+        for _ in 0..self.tape.below(2) {
+            rule.push(self.action());
+        }
+        match self.tape.below(5) {
+            0 => rule.push(Statement::Counter),
+            1 => rule.push(Statement::Verdict(self.verdict(targets))),
+            2 => rule.extend(map.map(|map| {
+                let key = self.table.sets[map].spec.key.clone();
+                Statement::Vmap { key, map: map.clone() }
+            })),
+            _ => self.terminal(role, &mut rule),
+        }
+        if rule.iter().any(has_port) {
+            rule.retain(|statement| !is_proto(statement));
+        } else {
+            let first = rule.iter().position(is_proto);
+            let mut place = 0..;
+            rule.retain(|statement| place.next() == first || !is_proto(statement));
+        }
+        if rule.is_empty() {
+            rule.push(Statement::Counter);
+        }
+        rule
+    }
+
+    /// What only chains of this role may do.
+    fn terminal(&mut self, role: Role, rule: &mut Rule) {
+        match role {
+            Role::DestinationNat => {
+                let found = self.lookup(&DataKind::Fields(TARGET.to_vec()));
+                rule.extend(found.map(|(key, map)| Statement::Dnat { key, map }));
+            }
+            Role::SourceNat => rule.push(Statement::Masquerade),
+            Role::Filter if self.tape.yes() => {
+                rule.retain(|statement| !is_proto(statement) && !has_port(statement));
+                rule.insert(0, Statement::L4Proto(L4Proto::Tcp));
+                rule.push(Statement::RejectTcpReset);
+            }
+            Role::Filter => rule.push(Statement::Reject),
+        }
+    }
+
+    /// A set or map with this data, and a key to look up in it.
+    fn lookup(&mut self, data: &DataKind) -> Option<(Vec<Field>, Name)> {
+        let fitting = self.table.sets.iter().filter(|(_, set)| set.spec.data == *data);
+        let fitting: Vec<_> =
+            fitting.map(|(name, set)| (set.spec.key.clone(), name.clone())).collect();
+        let (mut key, name) = self.tape.one_of(&fitting)?.clone();
+        for field in &mut key {
+            if let Field::Random { modulus } = field {
+                *modulus = 1 + u32::from(self.tape.below(3));
+            }
+        }
+        Some((key, name))
+    }
+
+    fn matching(&mut self) -> Statement {
+        let relation = if self.tape.yes() { Relation::Eq } else { Relation::Ne };
+        let side = if self.tape.yes() { Side::Daddr } else { Side::Saddr };
+        match self.tape.below(9) {
+            0 => self.prefix(side, relation),
+            1 => {
+                let name = Name::from("eth0");
+                let named = self.tape.yes();
+                let interfaces =
+                    if named { Interfaces::Named(name) } else { Interfaces::Prefixed(name) };
+                Statement::Iifname { relation, interfaces }
+            }
+            2 => Statement::L4Proto(self.proto()),
+            3 => Statement::FibLocal(side),
+            4 => Statement::CtStateNew,
+            5 => Statement::CtStatusDnat,
+            6 => Statement::MarkHas(1 << self.tape.below(32)),
+            _ => match self.lookup(&DataKind::None) {
+                Some((key, set)) => Statement::Lookup { key, set },
+                None => Statement::CtStateNew,
+            },
+        }
+    }
+
+    fn prefix(&mut self, side: Side, relation: Relation) -> Statement {
+        let longest = if self.family == Family::Ip { 32 } else { 128 };
+        let len = 1 + self.tape.below(longest);
+        let prefix = Prefix::new(self.addr(), len);
+        let prefix = prefix.unwrap_or_else(|| unreachable!("no longer than an address"));
+        Statement::Addr { side, relation, prefix }
+    }
+
+    fn action(&mut self) -> Statement {
+        match self.tape.below(5) {
+            0 => Statement::MarkOr(1 << self.tape.below(32)),
+            1 => Statement::MarkXor(1 << self.tape.below(32)),
+            2 => Statement::PriorityClear,
+            _ => match self.lookup(&DataKind::Fields(vec![Field::Priority])) {
+                Some((key, map)) => Statement::PriorityFrom { key, map },
+                None => Statement::Counter,
+            },
         }
     }
 }
 
-fn home(number: u8) -> NodeName {
-    NodeName::from(if number < 3 { NODE } else { "n2" })
+fn is_proto(statement: &Statement) -> bool {
+    matches!(statement, Statement::L4Proto(_))
 }
 
-fn pods_here(family: Family) -> Prefix {
-    let (addr, len): (IpAddr, u8) = match family {
-        Family::Ip => ([10, 244, 1, 0].into(), 24),
-        Family::Ip6 => ([0xfd00, 0x244, 1, 0, 0, 0, 0, 0].into(), 48),
-    };
-    Prefix::new(addr, len).unwrap_or_else(|| Prefix::host(addr))
-}
-
-fn bridge(family: Family) -> IpAddr {
-    match family {
-        Family::Ip => [10, 244, 1, 1].into(),
-        Family::Ip6 => [0xfd00, 0x244, 1, 0, 0, 0, 0, 1].into(),
+/// Whether it looks up a port: nft mixes those up with a protocol matched before.
+fn has_port(statement: &Statement) -> bool {
+    match statement {
+        Statement::Lookup { key, .. }
+        | Statement::PriorityFrom { key, .. }
+        | Statement::Vmap { key, .. }
+        | Statement::Dnat { key, .. } => key.contains(&Field::Dport),
+        _ => false,
     }
-}
-
-fn node_addr(family: Family, number: u8) -> IpAddr {
-    match family {
-        Family::Ip => [192, 168, 0, number].into(),
-        Family::Ip6 => [0xfd00, 0x192, 0, 0, 0, 0, 0, u16::from(number)].into(),
-    }
-}
-
-fn outside(family: Family) -> IpAddr {
-    match family {
-        Family::Ip => [203, 0, 113, 9].into(),
-        Family::Ip6 => [0x2001, 0xdb8, 0, 0, 0, 0, 0, 9].into(),
-    }
-}
-
-fn port(number: u16) -> Port {
-    Port::new(number).unwrap_or_else(|| unreachable!("no port of these lists is 0"))
 }

@@ -56,3 +56,14 @@ pub fn load_and_list(text: &str) -> Result<String, String> {
 pub fn check(text: &str) -> Result<(), String> {
     shell("nft -c -f -", text).map(|_| ())
 }
+
+/// The expressions of all rules of nft text, one a line, as nft sends them to
+/// the kernel.
+///
+/// # Errors
+/// As [`shell`].
+pub fn bytecode(text: &str) -> Result<String, String> {
+    let debug = shell("nft -c --debug=netlink -f -", text)?;
+    let exprs = debug.lines().filter(|line| line.trim_start().starts_with('['));
+    Ok(exprs.fold(String::new(), |all, line| all + line.trim() + "\n"))
+}

@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use closeby::compile::{DetectLocal, Facts, NodePortAddresses};
+use closeby::compile::{DetectLocal, Facts, LocalAddresses};
 use closeby::model::{
     Cluster, Endpoint, Life, Service, ServicePort, Slice, SlicePort, TrafficPolicy,
 };
@@ -304,9 +304,13 @@ impl Oracle<'_> {
         if destination.is_loopback() {
             return false;
         }
-        match &self.facts.node_port_addresses {
-            NodePortAddresses::AllLocal => self.is_ours(destination),
-            NodePortAddresses::These(addresses) => addresses.contains(&destination),
+        let addresses = match Family::of(destination) {
+            Family::Ip => &self.facts.node_port_addresses.ip,
+            Family::Ip6 => &self.facts.node_port_addresses.ip6,
+        };
+        match addresses {
+            LocalAddresses::All => self.is_ours(destination),
+            LocalAddresses::These(addresses) => addresses.contains(&destination),
         }
     }
 

@@ -112,11 +112,16 @@ fn rules() {
     let counter = Statement::Counter;
     finds_in_rule("it is empty", vec![]);
     finds_in_rule("follow one that ends", vec![jump("n_3"), counter.clone()]);
-    finds_in_rule("a reset without", vec![Statement::RejectTcpReset]);
+    finds_in_rule("a reset in a rule that does not begin", vec![Statement::RejectTcpReset]);
     finds_in_rule(
-        "a reset without",
+        "a reset in a rule that does not begin",
         vec![Statement::L4Proto(L4Proto::Udp), Statement::RejectTcpReset],
     );
+    let udp = Statement::L4Proto(L4Proto::Udp);
+    let lookup =
+        Statement::Lookup { key: rulesets::FRONTEND.to_vec(), set: Name::from("reject-services") };
+    finds_in_rule("nft moves", vec![udp.clone(), counter.clone(), lookup]);
+    finds_in_rule("a second `meta l4proto`", vec![Statement::L4Proto(L4Proto::Tcp), udp]);
     finds_in_rule("cannot be said", vec![Statement::Unknown(vec![])]);
     finds_in_rule("not of one bit", vec![Statement::MarkHas(3)]);
     finds_in_rule("changes no bit", vec![Statement::MarkOr(0)]);
@@ -161,6 +166,7 @@ fn sets() {
     finds("its size is 0", edit(|set| set.spec.size = 0));
     finds("3 elements where 2 fit", edit(|set| set.spec.size = 2));
     finds("has no fields", edit(|set| set.spec.key.clear()));
+    finds("a single field", edit(|set| set.spec.key = vec![Field::Dport]));
     finds("has 48 bytes where 40 fit", edit(|set| set.spec.key = vec![Field::Priority; 12]));
     finds(
         "has 4 bytes instead of 12",

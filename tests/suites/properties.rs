@@ -1,341 +1,122 @@
-//! What must hold for every cluster, every node and every packet.
-//!
-//! The oracle says what must become of a packet; user space's lookup and the
-//! kernel's rules have to agree with it, for every endpoint that could be
-//! drawn. And a plan does not remember how it came to be.
+//! What holds for every legal ruleset and every two of them.
 
-// The lint's own exemption covers #[test] functions but not what they share.
-#![allow(clippy::unwrap_used)]
-
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-
-use closeby::compile::{self, Facts, compile_all};
-use closeby::fastpath::{Flow, Origin, Route, Snapshot, route};
-use closeby::model::{Change, Cluster, Dirty};
-use closeby::render::tables::table_ids;
 use closeby_nft::apply::apply;
 use closeby_nft::delta::diff;
-use closeby_nft::fake::Fake;
-use closeby_nft::{Batch, Kernel, Port, Ruleset};
-use closeby_tests::generate;
-use closeby_tests::made::Made;
-use closeby_tests::oracle::{self, Decision, Oracle, Probe, Target};
-use closeby_tests::traced::Traced;
-use proptest::collection::vec;
+use closeby_nft::judge::judge;
+use closeby_nft::kernel::{Kernel as _, Listing};
+use closeby_nft::trace::{Event, Host, Origin, Packet, Tracer};
+use closeby_nft::{Batch, Family, L4Proto, Name, fake, lower, text};
+use closeby_tests::{generate, namespace, rulesets};
 use proptest::prelude::*;
-use proptest::strategy::ValueTree;
-use proptest::test_runner::TestRunner;
+use proptest::test_runner::{TestCaseError, TestRunner};
 
-/// How many clusters a property looks at, unless `PROPTEST_CASES` says.
-fn cases(count: u32) -> ProptestConfig {
-    match std::env::var_os("PROPTEST_CASES") {
-        Some(_) => ProptestConfig::default(),
-        None => ProptestConfig::with_cases(count),
-    }
-}
-
-/// What the generators must reach for the properties to mean anything.
-#[test]
-fn generators_reach_everything() {
-    let mut runner = TestRunner::deterministic();
-    let mut seen = BTreeSet::new();
-    let addresses = generate::node_addresses();
-    let drawn = (generate::objects(), generate::facts(), vec(generate::probe(), 30));
-    for _ in 0..2_000 {
-        if REACHED.into_iter().all(|word| seen.contains(word)) {
-            break;
-        }
-        let (objects, facts, probes) = drawn.new_tree(&mut runner).unwrap().current();
-        let cluster = generate::cluster(&objects);
-        let oracle = Oracle { cluster: &cluster, facts: &facts, addresses: &addresses };
-        let plan = compile_all(&cluster, &Arc::new(facts.clone()));
-        for port in plan.services.values().flat_map(|service| &service.ports) {
-            seen.extend([&port.cluster, &port.local].map(|pool| pool.why.word().to_owned()));
-        }
-        let notes = plan.services.values().flat_map(|service| &service.notes);
-        seen.extend(notes.map(|_| "contest".to_owned()));
-        for probe in probes {
-            seen.insert(format!("{:?} {}", oracle.origin(&probe), word(&oracle.decide(&probe))));
-        }
-    }
-    let missing: Vec<&str> = REACHED.into_iter().filter(|word| !seen.contains(*word)).collect();
-    assert_eq!(missing, Vec::<&str>::new(), "never drawn");
-}
-
-const REACHED: [&str; 29] = [
-    "contest",
-    "not_asked",
-    "policy_local",
-    "node_hints",
-    "zone_hints",
-    "no_hints",
-    "missing_hint",
-    "node_without_zone",
-    "no_endpoint_for_zone",
-    "only_terminating",
-    "no_endpoints",
-    "Pod to all as they are",
-    "Pod to all masqueraded",
-    "Pod to one itself",
-    "Pod dropped",
-    "Pod refused",
-    "Pod passed",
-    "Node to all as they are",
-    "Node to all masqueraded",
-    "Node dropped",
-    "Node refused",
-    "Node passed",
-    "Outside to all as they are",
-    "Outside to all masqueraded",
-    "Outside to one itself",
-    "Outside dropped",
-    "Outside refused",
-    "Outside passed",
-    "Node to one itself",
-];
-
-fn word(decision: &Decision) -> &'static str {
-    match decision {
-        Decision::To(targets) if targets.values().all(|masqueraded| *masqueraded) => {
-            "to all masqueraded"
-        }
-        Decision::To(targets) if targets.values().any(|masqueraded| *masqueraded) => {
-            "to one itself"
-        }
-        Decision::To(_) => "to all as they are",
-        Decision::Drop => "dropped",
-        Decision::Reject => "refused",
-        Decision::Pass => "passed",
-    }
-}
-
-fn same(one: &Made, other: &Made) -> Result<(), TestCaseError> {
-    prop_assert!(
-        one.plan.decides_as(&other.plan),
-        "plans differ:\n{:#?}\n{:#?}",
-        one.plan,
-        other.plan
-    );
-    prop_assert_eq!(one.ruleset(), other.ruleset());
-    prop_assert_eq!(&one.snapshot.targets, &other.snapshot.targets);
-    prop_assert_eq!(&one.snapshot.cluster_ips, &other.snapshot.cluster_ips);
-    Ok(())
-}
-
-/// What the oracle decided, as far as user space decides it: who is
-/// masqueraded is the kernel's business.
-#[derive(Debug, PartialEq, Eq)]
-enum Way {
-    To(BTreeSet<Target>),
-    Drop,
-    Reject,
-    Pass,
-}
-
-impl From<Decision> for Way {
-    fn from(decision: Decision) -> Self {
-        match decision {
-            Decision::To(targets) => Self::To(targets.into_keys().collect()),
-            Decision::Drop => Self::Drop,
-            Decision::Reject => Self::Reject,
-            Decision::Pass => Self::Pass,
-        }
-    }
-}
-
-/// Where user space sends a connection, over all draws.
-fn routed(snapshot: &Snapshot, flow: &Flow) -> Way {
-    let Route::To { pool, .. } = route(snapshot, flow, 0) else {
-        return match route(snapshot, flow, 0) {
-            Route::Drop => Way::Drop,
-            Route::Reject => Way::Reject,
-            Route::To { .. } | Route::Pass => Way::Pass,
-        };
-    };
-    let draws = 0..u32::try_from(pool.len()).unwrap();
-    let drawn = draws.map(|draw| match route(snapshot, flow, draw) {
-        Route::To { backend, .. } => (backend.addr, backend.port.get()),
-        other => panic!("a draw decides whether, not where: {other:?}"),
-    });
-    Way::To(drawn.collect())
-}
-
-fn flow(probe: &Probe, oracle: &Oracle<'_>) -> Flow {
-    Flow {
-        origin: match oracle.origin(probe) {
-            oracle::Origin::Pod => Origin::Pod,
-            oracle::Origin::Node => Origin::Node,
-            oracle::Origin::Outside => Origin::Outside,
+/// A packet to one of the generated rulesets' addresses.
+fn packet() -> impl Strategy<Value = (Packet, Origin)> {
+    let any_proto = prop_oneof![
+        proptest::sample::select(&L4Proto::ALL[..]).prop_map(L4Proto::number),
+        Just(1u8),
+    ];
+    let iif = proptest::option::of(Just(Name::from("eth0")));
+    (any::<bool>(), 0..5u8, 0..5u8, any_proto, 0..4u16, any::<(u32, u32, bool)>(), iif).prop_map(
+        |(six, saddr, daddr, proto, dport, (mark, priority, incoming), iif)| {
+            let family = if six { Family::Ip6 } else { Family::Ip };
+            let (saddr, daddr) = (rulesets::addr(family, saddr), rulesets::addr(family, daddr));
+            let origin = if incoming { Origin::Incoming } else { Origin::Host };
+            (Packet { saddr, daddr, proto, sport: 40000, dport, mark, priority, iif }, origin)
         },
-        destination: probe.destination,
-        to_node: probe.destination.is_loopback() || oracle.addresses.contains(&probe.destination),
-        proto: probe.proto,
-        port: Port::new(probe.port).unwrap(),
-    }
+    )
 }
 
 proptest! {
-    #![proptest_config(cases(500))]
+    #[test]
+    fn the_judge_finds_nothing(ruleset in generate::ruleset()) {
+        prop_assert_eq!(judge(&ruleset), vec![]);
+    }
 
     #[test]
-    fn user_space_agrees_with_the_oracle(
-        objects in generate::objects(),
-        facts in generate::facts(),
-        probes in vec(generate::probe(), 30),
-    ) {
-        let cluster = generate::cluster(&objects);
-        let addresses = generate::node_addresses();
-        let made = Made::at_once(&cluster, &Arc::new(facts.clone()));
-        let oracle = Oracle { cluster: &cluster, facts: &facts, addresses: &addresses };
-        for probe in probes {
-            let expected = Way::from(oracle.decide(&probe));
-            prop_assert_eq!(routed(&made.snapshot, &flow(&probe, &oracle)), expected, "{:?}", probe);
+    fn a_difference_applied_is_the_other((before, after) in generate::pair()) {
+        let delta = diff(&before, &after);
+        let mut applied = before;
+        prop_assert_eq!(apply(&mut applied, &delta.ops), Ok(()), "{:#?}", delta);
+        prop_assert_eq!(applied, after);
+    }
+
+    #[test]
+    fn nothing_differs_from_itself(ruleset in generate::ruleset()) {
+        prop_assert!(diff(&ruleset, &ruleset.clone()).is_empty());
+    }
+
+    #[test]
+    fn lowering_is_undone_by_raising(ruleset in generate::ruleset()) {
+        for (id, table) in &ruleset.tables {
+            for rule in table.chains.values().flat_map(|chain| &chain.rules) {
+                let raised = lower::raise(&lower::lower(rule, id.family), id.family);
+                prop_assert_eq!(raised.as_ref(), Some(rule));
+            }
         }
     }
 
+    /// Through bytes and back.
     #[test]
-    fn rules_agree_with_the_oracle(
-        objects in generate::objects(),
-        facts in generate::facts(),
-        probes in vec(generate::probe(), 30),
-    ) {
-        let cluster = generate::cluster(&objects);
-        let addresses = generate::node_addresses();
-        let made = Made::at_once(&cluster, &Arc::new(facts.clone()));
-        let oracle = Oracle { cluster: &cluster, facts: &facts, addresses: &addresses };
-        let traced = Traced::new(made.ruleset(), &addresses);
-        for probe in probes {
-            let expected = Ok(oracle.decide(&probe));
-            prop_assert_eq!(traced.decision(&probe), expected, "{:?}", probe);
+    fn the_fake_kernel_comes_to_hold_the_other((before, after) in generate::pair()) {
+        let mut kernel = fake::Fake::new();
+        kernel.foreign(|ruleset| *ruleset = before.clone());
+        let delta = diff(&before, &after);
+        let batch = Batch::of(&delta);
+        if let Err(error) = kernel.check(&batch) {
+            return Err(TestCaseError::fail(format!("{error:?}: {}", error.explain(&delta))));
         }
+        prop_assert_eq!(kernel.ruleset(), &before);
+        let receipt = kernel.commit(&batch);
+        prop_assert!(receipt.is_ok(), "{:?}", receipt);
+        let tables: Vec<_> = after.tables.keys().chain(before.tables.keys()).cloned().collect();
+        let gen_id = kernel.generation().unwrap();
+        prop_assert_eq!(kernel.list(&tables), Ok(Listing { ruleset: after, gen_id }));
     }
 
     #[test]
-    fn judges_find_nothing(objects in generate::objects(), facts in generate::facts()) {
-        let made = Made::at_once(&generate::cluster(&objects), &Arc::new(facts));
-        prop_assert_eq!(compile::judge::judge(&made.plan), Vec::<String>::new());
-        prop_assert_eq!(closeby_nft::judge::judge(made.ruleset()), vec![]);
+    fn a_trace_ends_and_meets_nothing_impossible(
+        ruleset in generate::ruleset(),
+        (packet, origin) in packet(),
+        draws in any::<u32>(),
+    ) {
+        let host = Host { addresses: [rulesets::addr(Family::Ip, 2)].into() };
+        let outcome = Tracer::new(&ruleset).run(packet, origin, &host, &mut |_| draws);
+        let impossible = |event: &Event| matches!(event, Event::Impossible(_));
+        prop_assert!(!outcome.path.iter().any(|step| impossible(&step.event)), "{}", outcome);
     }
-}
 
-/// One thing that happens to an agent.
-#[derive(Clone, Debug)]
-enum Event {
-    Change(Change),
-    Facts(Facts),
-}
-
-impl Event {
-    fn happens(self, cluster: &mut Cluster, facts: &mut Arc<Facts>) -> Dirty {
-        match self {
-            Self::Change(change) => cluster.apply(change),
-            Self::Facts(others) => {
-                *facts = Arc::new(others);
-                Dirty::default()
+    /// Elements that do not fit their declarations, as a listing may bring them.
+    #[test]
+    fn text_is_total(key in prop::collection::vec(any::<u8>(), 0..40), six in any::<bool>()) {
+        let family = if six { Family::Ip6 } else { Family::Ip };
+        let sample = rulesets::sample();
+        for set in sample.tables[&rulesets::table_id(family)].sets.values() {
+            let key = closeby_nft::Key(key.iter().copied().collect());
+            for data in [closeby_nft::Data::None, rulesets::number(1)] {
+                let text = text::element(&key, &data, &set.spec, family);
+                prop_assert!(!text.contains('\n'));
             }
         }
     }
 }
 
-fn event() -> impl Strategy<Value = Event> {
-    prop_oneof![
-        12 => generate::change().prop_map(Event::Change),
-        1 => generate::facts().prop_map(Event::Facts),
-    ]
-}
-
-proptest! {
-    #![proptest_config(cases(200))]
-
-    #[test]
-    fn step_by_step_is_at_once(
-        facts in generate::facts(),
-        events in vec(event(), 1..40),
-    ) {
-        let mut facts = Arc::new(facts);
-        let mut cluster = Cluster::default();
-        let mut made = Made::nothing(&facts);
-        for event in events {
-            let dirty = event.happens(&mut cluster, &mut facts);
-            made = made.next(&cluster, &facts, &dirty);
-            same(&made, &Made::at_once(&cluster, &facts))?;
-        }
-    }
-
-    #[test]
-    fn a_difference_applied_is_the_whole(
-        (one, two) in (generate::objects(), generate::objects()),
-        (facts, others) in (generate::facts(), generate::facts()),
-        changed in any::<bool>(),
-    ) {
-        let facts = Arc::new(facts);
-        let others = if changed { Arc::new(others) } else { facts.clone() };
-        let one = Made::at_once(&generate::cluster(&one), &facts);
-        let two = Made::at_once(&generate::cluster(&two), &others);
-        prop_assert!(diff(one.ruleset(), one.ruleset()).is_empty());
-        let mut installed = one.ruleset().clone();
-        for desired in [two.ruleset(), one.ruleset(), &Ruleset::default()] {
-            let delta = diff(&installed, desired);
-            prop_assert_eq!(apply(&mut installed, &delta.ops), Ok(()));
-            prop_assert_eq!(&installed, desired);
-        }
-    }
-
-    #[test]
-    fn a_kernel_holds_what_was_sent(
-        facts in generate::facts(),
-        events in vec(event(), 1..12),
-    ) {
-        let mut kernel = Fake::new();
-        let mut facts = Arc::new(facts);
-        let mut cluster = Cluster::default();
-        let mut made = Made::nothing(&facts);
-        let mut installed = Ruleset::default();
-        for event in events {
-            let dirty = event.happens(&mut cluster, &mut facts);
-            made = made.next(&cluster, &facts, &dirty);
-            let delta = diff(&installed, made.ruleset());
-            if !delta.is_empty() {
-                let receipt = kernel.commit(&Batch::of(&delta));
-                prop_assert!(receipt.is_ok(), "{}", receipt.unwrap_err().explain(&delta));
-            }
-            installed = kernel.list(&table_ids()).unwrap().ruleset;
-            prop_assert_eq!(&installed, made.ruleset());
-        }
-    }
-
-    #[test]
-    fn order_of_objects_does_not_matter(
-        (sorted, mixed) in one_of_each().prop_flat_map(|all| (Just(all.clone()), Just(all).prop_shuffle())),
-        facts in generate::facts(),
-    ) {
-        let facts = Arc::new(facts);
-        let mut cluster = Cluster::default();
-        let mut made = Made::nothing(&facts);
-        for change in mixed {
-            let dirty = cluster.apply(change);
-            made = made.next(&cluster, &facts, &dirty);
-        }
-        same(&made, &Made::at_once(&generate::cluster(&sorted), &facts))?;
-    }
-}
-
-/// Objects of which no two have the same name: of those, the last word counts.
-fn one_of_each() -> impl Strategy<Value = Vec<Change>> {
-    generate::objects().prop_map(|objects| {
-        let by_name: BTreeMap<String, Change> =
-            objects.into_iter().map(|change| (name(&change), change)).collect();
-        by_name.into_values().collect()
-    })
-}
-
-/// An object's kind and name.
-fn name(change: &Change) -> String {
-    match change {
-        Change::Service(service) => format!("service {}", service.name),
-        Change::Slice(slice) => format!("slice {}", slice.name),
-        Change::Node(node) => format!("node {}", node.name),
-        other => format!("{other:?}"),
-    }
+/// The real kernel takes what the judge passes, nft lists it, and the listing
+/// loads again to the same. Few cases, because each starts programs.
+#[test]
+fn nft_loads_lists_and_loads_again_what_is_legal() {
+    let config = ProptestConfig { cases: 32, max_shrink_iters: 100, ..ProptestConfig::default() };
+    let mut runner = TestRunner::new(config);
+    let result = runner.run(&generate::ruleset(), |ruleset| {
+        let ours = text::ruleset(&ruleset);
+        let failed = |error: String| TestCaseError::fail(format!("{error}\n{ours}"));
+        let listing = namespace::load_and_list(&ours).map_err(failed)?;
+        let again = namespace::load_and_list(&listing).map_err(failed)?;
+        prop_assert_eq!(&listing, &again);
+        let bytecode = [&ours, &listing].map(|text| namespace::bytecode(text).map_err(failed));
+        let [first, second] = bytecode;
+        prop_assert_eq!(first?, second?, "{}", listing);
+        Ok(())
+    });
+    assert!(result.is_ok(), "{}", result.unwrap_err());
 }

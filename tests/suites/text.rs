@@ -13,6 +13,9 @@ fn text_loads_and_its_listing_loads_again_to_the_same() {
     let listing = namespace::load_and_list(&ours).unwrap();
     let again = namespace::load_and_list(&listing).unwrap();
     assert_eq!(listing, again);
+    let bytecode = |text| namespace::bytecode(text).unwrap();
+    assert!(!bytecode(&ours).is_empty());
+    assert_eq!(bytecode(&ours), bytecode(&listing));
 }
 
 /// Rules, declarations and base chains read exactly as nft writes them;

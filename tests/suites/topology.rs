@@ -101,7 +101,7 @@ fn facts(row: &Row) -> Facts {
         detect_local: DetectLocal::Unknown,
         masquerade_all: false,
         masquerade_mark: MarkBit::DEFAULT,
-        node_port_addresses: NodePortAddresses::AllLocal,
+        node_port_addresses: NodePortAddresses::ALL_LOCAL,
     }
 }
 

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use closeby::compile::{DetectLocal, Facts, MarkBit, NodePortAddresses};
+use closeby::compile::{DetectLocal, Facts, LocalAddresses, MarkBit, NodePortAddresses};
 use closeby::model::{
     Change, Cluster, Endpoint, Hints, Kind, Life, Node, NodeName, PortName, Service, ServiceName,
     ServicePort, Slice, SliceName, SlicePort, TrafficPolicy, Zone,
@@ -39,13 +39,13 @@ pub fn facts() -> Arc<Facts> {
         node: node_name(0),
         zone: Some(zone(0)),
         families: Family::BOTH.into(),
-        detect_local: DetectLocal::Sources(vec![
-            prefix("10.128.0.0/9"),
-            prefix("fd10::/16"),
-        ]),
+        detect_local: DetectLocal::Sources(vec![prefix("10.128.0.0/9"), prefix("fd10::/16")]),
         masquerade_all: false,
         masquerade_mark: MarkBit::DEFAULT,
-        node_port_addresses: NodePortAddresses::These([ip("192.0.2.1"), ip("fd00::1")].into()),
+        node_port_addresses: NodePortAddresses {
+            ip: LocalAddresses::These([ip("192.0.2.1")].into()),
+            ip6: LocalAddresses::These([ip("fd00::1")].into()),
+        },
     })
 }
 
@@ -68,8 +68,8 @@ pub fn changes(shape: Shape) -> impl Iterator<Item = Change> {
         pod_cidrs: Vec::new(),
     });
     let services = (0..shape.services).map(move |index| Change::Service(service(shape, index)));
-    let slices = (0..shape.services)
-        .map(move |index| Change::Slice(slice(shape, index, shape.endpoints)));
+    let slices =
+        (0..shape.services).map(move |index| Change::Slice(slice(shape, index, shape.endpoints)));
     let listed = Kind::ALL.into_iter().map(Change::Listed);
     std::iter::once(node).chain(services).chain(slices).chain(listed)
 }

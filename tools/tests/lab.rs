@@ -4,6 +4,7 @@
 //!
 //! Needs user namespaces, `ip` and `nft`; without them it fails and says what to do.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Command, ExitCode, Stdio};
@@ -159,6 +160,11 @@ fn a_conversation_goes_on(running: &Running) -> Result<(), Failed> {
     }
     let many = running.cluster.pod("a1").requests(&request, 200, 8);
     check(many.len() == 200, "how many", &many.len())?;
+    let datagrams = Request::new(to, Proto::Udp);
+    let more = running.cluster.pod("a1").requests(&datagrams, 200, 8);
+    let ports = more.iter().filter_map(Answer::reply).map(|reply| reply.seen_source.port());
+    let ports = ports.collect::<BTreeSet<_>>().len();
+    check(ports == 200, "each datagram from a port of its own", &ports)?;
     many.iter().try_for_each(|answer| expect_reply(answer, "a burst").map(drop))
 }
 

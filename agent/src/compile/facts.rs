@@ -75,11 +75,36 @@ impl MarkBit {
     }
 }
 
-/// Which of the node's addresses serve NodePorts (`nodePortAddresses`).
+/// Which of the node's addresses serve NodePorts (`nodePortAddresses`), for
+/// each family by itself: `0.0.0.0/0` says nothing about IPv6, and a family
+/// that nothing is said about serves them everywhere, as in kube-proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NodePortAddresses {
+pub struct NodePortAddresses {
+    /// For IPv4.
+    pub ip: LocalAddresses,
+    /// For IPv6.
+    pub ip6: LocalAddresses,
+}
+
+impl NodePortAddresses {
+    /// Everywhere.
+    pub const ALL_LOCAL: Self = Self { ip: LocalAddresses::All, ip6: LocalAddresses::All };
+
+    /// For a family.
+    #[must_use]
+    pub fn of(&self, family: Family) -> &LocalAddresses {
+        match family {
+            Family::Ip => &self.ip,
+            Family::Ip6 => &self.ip6,
+        }
+    }
+}
+
+/// Some of the node's addresses, of one family.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LocalAddresses {
     /// Every local address but loopback ones.
-    AllLocal,
-    /// These.
+    All,
+    /// These; none of them a loopback one.
     These(BTreeSet<IpAddr>),
 }

@@ -19,7 +19,7 @@ pub mod select;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-pub use facts::{DetectLocal, Facts, MarkBit, NodePortAddresses};
+pub use facts::{DetectLocal, Facts, LocalAddresses, MarkBit, NodePortAddresses};
 pub use plan::{
     Backend, Entry, Frontend, Generation, Masquerade, NodePlan, Pool, PortPlan, Reach, ServicePlan,
     Why,

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use closeby_nft::{Family, L4Proto, Port};
 
 use super::snapshot::{Snapshot, Target};
-use crate::compile::{Backend, Frontend, NodePortAddresses};
+use crate::compile::{Backend, Frontend, LocalAddresses};
 
 /// A new connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,9 +87,9 @@ fn target<'a>(snapshot: &'a Snapshot, flow: &Flow) -> Option<&'a Target> {
 }
 
 fn serves_node_ports(snapshot: &Snapshot, flow: &Flow) -> bool {
-    match &snapshot.facts.node_port_addresses {
-        NodePortAddresses::AllLocal => flow.to_node && !flow.destination.is_loopback(),
-        NodePortAddresses::These(addresses) => addresses.contains(&flow.destination),
+    match snapshot.facts.node_port_addresses.of(Family::of(flow.destination)) {
+        LocalAddresses::All => flow.to_node && !flow.destination.is_loopback(),
+        LocalAddresses::These(addresses) => addresses.contains(&flow.destination),
     }
 }
 

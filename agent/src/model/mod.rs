@@ -2,6 +2,7 @@
 //!
 //! PURE: no I/O, no clock, no chance. Kubernetes' words live here.
 
+pub mod address;
 pub mod change;
 pub mod cluster;
 pub mod name;
@@ -10,10 +11,11 @@ pub mod note;
 pub mod service;
 pub mod slice;
 
+pub use address::{is_endpoint, is_service_address, read_address, read_prefix};
 pub use change::{Change, Kind};
 pub use cluster::{Cluster, Dirty};
 pub use name::{NodeName, PortName, ServiceName, ServicePortName, SliceName, Zone};
 pub use node::Node;
-pub use note::{Note, ObjectRef};
+pub use note::{Note, ObjectRef, quoted, shown};
 pub use service::{Service, ServicePort, TrafficPolicy};
 pub use slice::{Endpoint, Hints, Life, Slice, SlicePort};

@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+/// The longest text that is shown of a value.
+const SHOWN_MAX_CHARS: usize = 60;
+
 /// An object by kind and name, and where it was read.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct ObjectRef {
@@ -47,5 +50,36 @@ impl fmt::Display for Note {
             write!(f, "{}: ", self.field)?;
         }
         f.write_str(&self.problem)
+    }
+}
+
+/// Text as it may be shown on a terminal and in a log: quoted, control
+/// characters escaped, cut to a bearable length.
+#[must_use]
+pub fn quoted(text: &str) -> String {
+    match text.char_indices().nth(SHOWN_MAX_CHARS) {
+        None => format!("{text:?}"),
+        Some((end, _)) => format!("{:?}... ({} bytes)", &text[..end], text.len()),
+    }
+}
+
+/// A name as it may be shown: as it is, unless it holds what could upset a
+/// terminal or is of no bearable length.
+#[must_use]
+pub fn shown(name: &str) -> String {
+    /// The API allows 253 for a name and 63 for a namespace.
+    const NAME_MAX_CHARS: usize = 400;
+    name.chars().take(NAME_MAX_CHARS).flat_map(char::escape_debug).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shows_no_control_character_and_no_novel() {
+        assert_eq!(quoted("a\u{1b}[31m"), r#""a\u{1b}[31m""#);
+        assert_eq!(quoted(&"x".repeat(4096)).len(), 78);
+        assert_eq!(shown("we\u{202e}b\n"), r"we\u{202e}b\n");
     }
 }

@@ -59,6 +59,9 @@ pub enum Report {
         generation: Generation,
         /// Services served.
         services: usize,
+        /// Endpoints programmed, once for each address or NodePort that leads
+        /// to them.
+        endpoints: usize,
         /// Elements added and removed by its transaction; both 0 when the
         /// kernel had it already.
         elements: (usize, usize),
@@ -427,8 +430,14 @@ impl Machine {
         let generation = target.plan.generation;
         self.published = Some(generation);
         let services = target.plan.services.len();
+        let endpoints = target.rendered.endpoint_count();
         effects.push(Effect::Publish(Box::new(target.snapshot)));
-        effects.push(Effect::Report(Report::Committed { generation, services, elements }));
+        effects.push(Effect::Report(Report::Committed {
+            generation,
+            services,
+            endpoints,
+            elements,
+        }));
     }
 }
 

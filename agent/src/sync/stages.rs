@@ -121,16 +121,18 @@ impl Part {
     fn push(&mut self, op: Op, limit: usize) -> Option<Arc<Stage>> {
         let mut alone = Batch::new();
         alone.push(&op);
-        let full =
-            if self.batch.len() + alone.len() > limit { std::mem::take(self).close() } else { None };
+        let full = if self.batch.len() + alone.len() > limit {
+            std::mem::take(self).close()
+        } else {
+            None
+        };
         self.batch.push(&op);
         self.ops.push(op);
         full
     }
 
     fn close(self) -> Option<Arc<Stage>> {
-        (!self.ops.is_empty()).then(|| {
-            Arc::new(Stage { delta: Delta { ops: self.ops }, batch: self.batch.seal() })
-        })
+        (!self.ops.is_empty())
+            .then(|| Arc::new(Stage { delta: Delta { ops: self.ops }, batch: self.batch.seal() }))
     }
 }

@@ -13,8 +13,9 @@ use serde_json::Value;
 use super::convert::{self, Converted, LABEL_SERVICE_NAME, Source};
 use super::documents::{self, Document, Format};
 use super::known::unknown_fields;
-use super::loose::{quoted, shown};
-use crate::model::{Change, Kind, NodeName, Note, ObjectRef, ServiceName, SliceName};
+use crate::model::{
+    Change, Kind, NodeName, Note, ObjectRef, ServiceName, SliceName, quoted, shown,
+};
 
 /// Names of objects that a note lists before it counts the rest.
 const LISTED_MAX: usize = 5;

@@ -7,8 +7,7 @@
 
 use serde_json::Value;
 
-use super::loose::quoted;
-use crate::model::Kind;
+use crate::model::{Kind, quoted, shown};
 
 /// The fields of one mapping, by its place in the object: `spec.ports[]`.
 type Fields = (&'static str, &'static [&'static str]);
@@ -152,7 +151,7 @@ fn visit(
 }
 
 fn join(path: &str, key: &str) -> String {
-    let key = super::loose::shown(key);
+    let key = shown(key);
     if path.is_empty() { key } else { format!("{path}.{key}") }
 }
 

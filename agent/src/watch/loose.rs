@@ -14,8 +14,7 @@ use std::marker::PhantomData;
 
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// The longest text that is shown of a value.
-const SHOWN_MAX_CHARS: usize = 60;
+use crate::model::quoted;
 
 /// What a field holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -187,25 +186,6 @@ fn is_or<T>(value: Option<T>, found: impl FnOnce() -> String) -> Loose<T> {
     value.map_or_else(|| Loose::Wrong(found()), Loose::Is)
 }
 
-/// Text as it may be shown on a terminal and in a log: quoted, control
-/// characters escaped, cut to a bearable length.
-#[must_use]
-pub fn quoted(text: &str) -> String {
-    match text.char_indices().nth(SHOWN_MAX_CHARS) {
-        None => format!("{text:?}"),
-        Some((end, _)) => format!("{:?}... ({} bytes)", &text[..end], text.len()),
-    }
-}
-
-/// A name as it may be shown: as it is, unless it holds what could upset a
-/// terminal or is of no bearable length.
-#[must_use]
-pub fn shown(name: &str) -> String {
-    /// The API allows 253 for a name and 63 for a namespace.
-    const NAME_MAX_CHARS: usize = 400;
-    name.chars().take(NAME_MAX_CHARS).flat_map(char::escape_debug).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -236,12 +216,5 @@ mod tests {
             read::<Vec<Loose<bool>>>("[true, 1]"),
             Loose::Is(vec![Loose::Is(true), Loose::Wrong("1".to_owned())])
         );
-    }
-
-    #[test]
-    fn shows_no_control_character_and_no_novel() {
-        assert_eq!(quoted("a\u{1b}[31m"), r#""a\u{1b}[31m""#);
-        assert_eq!(quoted(&"x".repeat(4096)).len(), 78);
-        assert_eq!(shown("we\u{202e}b\n"), r"we\u{202e}b\n");
     }
 }

@@ -33,6 +33,9 @@ impl Court<'_, '_> {
         if end.is_some_and(|end| end + 1 < rule.len()) {
             return Some("statements follow one that ends the rule".to_owned());
         }
+        if reorders(rule) {
+            return Some("nft moves `meta l4proto` towards a `th dport` that follows it".into());
+        }
         rule.iter()
             .enumerate()
             .find_map(|(place, statement)| self.statement_problem(statement, &rule[..place]))
@@ -65,12 +68,18 @@ impl Court<'_, '_> {
                 self.lookup_problem(key, map, "a verdict map", |data| *data == DataKind::Verdict)
             }
             Statement::Dnat { key, map } => self.dnat_problem(key, map, before),
-            Statement::RejectTcpReset => (!before.contains(&Statement::L4Proto(L4Proto::Tcp)))
-                .then(|| "a reset without `meta l4proto tcp` before it".to_owned()),
+            Statement::L4Proto(_) => before
+                .iter()
+                .any(|statement| matches!(statement, Statement::L4Proto(_)))
+                .then(|| "a second `meta l4proto`".to_owned()),
+            // nft leaves the match out of its listing where it can, and puts it
+            // in front of the rule again when it loads that.
+            Statement::RejectTcpReset => (before.first()
+                != Some(&Statement::L4Proto(L4Proto::Tcp)))
+            .then(|| "a reset in a rule that does not begin with `meta l4proto tcp`".to_owned()),
             Statement::Verdict(verdict) => self.target_problem(verdict),
             Statement::Unknown(_) => Some("it cannot be said in our words".to_owned()),
             Statement::Addr { .. }
-            | Statement::L4Proto(_)
             | Statement::FibLocal(_)
             | Statement::CtStateNew
             | Statement::CtStatusDnat
@@ -129,6 +138,20 @@ impl Court<'_, '_> {
             Some(_) => None,
         }
     }
+}
+
+/// Whether nft 1.0.6 lists the rule in another order than it was given: it takes
+/// a match of the protocol for the condition of a later port.
+fn reorders(rule: &Rule) -> bool {
+    let has_port = |statement: &Statement| match statement {
+        Statement::Lookup { key, .. }
+        | Statement::PriorityFrom { key, .. }
+        | Statement::Vmap { key, .. }
+        | Statement::Dnat { key, .. } => key.contains(&Field::Dport),
+        _ => false,
+    };
+    let is_proto = |statement: &Statement| matches!(statement, Statement::L4Proto(_));
+    rule.iter().skip_while(|statement| !is_proto(statement)).any(has_port)
 }
 
 /// Whether nothing can run after it.

@@ -16,6 +16,11 @@
 //! | data we would not write | [`crate::Data::None`] |
 //! | a base chain of another type, hook or policy | [`FOREIGN_HOOK`] |
 //!
+//! Two things are not read: the flags of a table, and objects that are neither
+//! chain nor set. A set keyed by a protocol or a port alone, or with one alone
+//! as data, counts as foreign: nft does not pad it, but [`crate::Key`] and
+//! [`crate::ruleset::Value`] do.
+//!
 //! Anonymous sets and bound chains live and die with the rule that holds them,
 //! which is the one listed.
 

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use closeby::compile::{DetectLocal, Facts, MarkBit, NodePortAddresses};
+use closeby::compile::{DetectLocal, Facts, LocalAddresses, MarkBit, NodePortAddresses};
 use closeby_nft::statement::Interfaces;
 use closeby_nft::{Family, Name};
 
@@ -34,7 +34,7 @@ pub(super) fn default() -> Setting {
             detect_local: DetectLocal::Unknown,
             masquerade_all: false,
             masquerade_mark: MarkBit::DEFAULT,
-            node_port_addresses: NodePortAddresses::AllLocal,
+            node_port_addresses: NodePortAddresses::ALL_LOCAL,
         }),
         addresses: BTreeSet::new(),
         whole_tables: false,
@@ -75,20 +75,24 @@ fn one(setting: &mut Setting, key: &str, value: &str) -> Result<(), String> {
             let bit = value.parse().ok().and_then(MarkBit::new);
             facts.masquerade_mark = bit.ok_or("is no bit")?;
         }
-        "nodePortAddresses" if value == "all" => {
-            facts.node_port_addresses = NodePortAddresses::AllLocal;
-        }
-        "nodePortAddresses" if value == "none" => {
-            facts.node_port_addresses = NodePortAddresses::These(BTreeSet::new());
-        }
-        "nodePortAddresses" => {
-            let these: Vec<IpAddr> = list(value)?;
-            facts.node_port_addresses = NodePortAddresses::These(these.into_iter().collect());
-        }
+        "nodePortAddresses" => facts.node_port_addresses = node_port_addresses(value)?,
         "show" => setting.whole_tables = value == "tables",
         other => return Err(format!("there is no setting {other:?}")),
     }
     Ok(())
+}
+
+/// `all`, `none`, or addresses; a family of which there is none serves
+/// NodePorts everywhere, as in kube-proxy.
+fn node_port_addresses(value: &str) -> Result<NodePortAddresses, String> {
+    let these: Vec<IpAddr> = if matches!(value, "all" | "none") { vec![] } else { list(value)? };
+    let of = |family| {
+        let mine = these.iter().copied().filter(|addr| Family::of(*addr) == family);
+        let mine: BTreeSet<IpAddr> = mine.collect();
+        let everywhere = mine.is_empty() && value != "none";
+        if everywhere { LocalAddresses::All } else { LocalAddresses::These(mine) }
+    };
+    Ok(NodePortAddresses { ip: of(Family::Ip), ip6: of(Family::Ip6) })
 }
 
 /// `unknown`, `source PREFIX, ...`, `interface NAME`, `interface PREFIX*`.

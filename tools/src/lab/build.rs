@@ -8,6 +8,7 @@ use super::error::LabError;
 use super::host::{Host, Kind};
 use super::ip;
 use super::netns::Netns;
+use super::ready;
 use super::spec::{Attach, EXTERNAL_RANGES, FIRST_NODE, NodeSpec, Pair, SERVICE_RANGES, Spec};
 
 /// The fabric's own number, and the client's.
@@ -66,6 +67,10 @@ impl Cluster {
             };
             ip::batch(name, cluster.pod(name).netns(), &commands)
         })?;
+        let pods = cluster.pods.iter().map(|pod| (pod, cluster.node(pod.node())));
+        let others = cluster.nodes.iter().chain(&cluster.outside);
+        let others = others.map(|member| (member, &cluster.fabric));
+        at_once(pods.chain(others), |(from, to)| ready::reaches(from, to))?;
         Ok(cluster)
     }
 

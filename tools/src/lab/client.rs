@@ -4,7 +4,7 @@
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 use std::{io, iter};
@@ -117,7 +117,7 @@ impl Answer {
 }
 
 impl Request {
-    /// A request with a free source port and the patience of a normal client.
+    /// A request from a source port not used before, with the patience of a normal client.
     #[must_use]
     pub fn new(to: SocketAddr, proto: Proto) -> Self {
         Self { to, proto, timeout: PATIENCE, source_port: 0 }
@@ -188,10 +188,35 @@ impl Conversation {
     }
 }
 
+/// Source ports for datagrams, each used again only after all others. A port that comes back while
+/// connection tracking still knows it would follow its old way, whatever the rules say by now.
+#[derive(Debug, Default)]
+pub(super) struct Ports {
+    taken: AtomicU16,
+}
+
+impl Ports {
+    /// Below the range from which the kernel takes ports for everybody else.
+    const FIRST: u16 = 10_000;
+    /// A divisor of 65536, so that the counter may wrap.
+    const COUNT: u16 = 16_384;
+
+    /// A socket on the next port that nobody in the namespace uses.
+    fn bind(&self, at: SocketAddr) -> io::Result<UdpSocket> {
+        loop {
+            let port = Self::FIRST + self.taken.fetch_add(1, Ordering::Relaxed) % Self::COUNT;
+            match UdpSocket::bind(SocketAddr::new(at.ip(), port)) {
+                Err(error) if error.kind() == ErrorKind::AddrInUse => {}
+                bound => return bound,
+            }
+        }
+    }
+}
+
 /// One request, on the calling thread, in its namespace.
-pub(super) fn request(request: &Request) -> Answer {
+pub(super) fn request(ports: &Ports, request: &Request) -> Answer {
     let ended = match request.proto {
-        Proto::Udp => ask_datagram(request),
+        Proto::Udp => ask_datagram(ports, request),
         Proto::Tcp => match Conversation::open(request) {
             Ok(conversation) => conversation.ask_last(),
             Err(answer) => Ok(*answer),
@@ -201,14 +226,20 @@ pub(super) fn request(request: &Request) -> Answer {
 }
 
 /// Many requests, `width` at a time.
-pub(super) fn requests(netns: &Netns, ask: &Request, count: usize, width: usize) -> Vec<Answer> {
+pub(super) fn requests(
+    netns: &Netns,
+    ports: &Ports,
+    ask: &Request,
+    count: usize,
+    width: usize,
+) -> Vec<Answer> {
     let started = AtomicUsize::new(0);
     let some = || {
         let entered = netns.enter();
         let next = || (started.fetch_add(1, Ordering::Relaxed) < count).then_some(());
         iter::from_fn(next)
             .map(|()| match &entered {
-                Ok(()) => request(ask),
+                Ok(()) => request(ports, ask),
                 Err(error) => Answer::Failed(error.to_string()),
             })
             .collect::<Vec<_>>()
@@ -221,8 +252,11 @@ pub(super) fn requests(netns: &Netns, ask: &Request, count: usize, width: usize)
     })
 }
 
-fn ask_datagram(request: &Request) -> io::Result<Answer> {
-    let socket = UdpSocket::bind(request.source())?;
+fn ask_datagram(ports: &Ports, request: &Request) -> io::Result<Answer> {
+    let socket = match request.source() {
+        any if any.port() == 0 => ports.bind(any)?,
+        chosen => UdpSocket::bind(chosen)?,
+    };
     // Without it only "port unreachable" would be heard.
     match request.to {
         SocketAddr::V4(_) => setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?,

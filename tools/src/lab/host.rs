@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::process::{Child, Command};
 
-use super::client::{self, Answer, Conversation, Request};
+use super::client::{self, Answer, Conversation, Ports, Request};
 use super::error::LabError;
 use super::netns::Netns;
 use super::server::{Server, Told};
@@ -32,6 +32,7 @@ pub struct Host {
     zone: String,
     pair: Pair,
     netns: Netns,
+    ports: Ports,
 }
 
 impl Host {
@@ -44,7 +45,7 @@ impl Host {
         netns: Netns,
     ) -> Self {
         let [name, node, zone] = [name, node, zone].map(str::to_owned);
-        Self { kind, name, node, zone, pair, netns }
+        Self { kind, name, node, zone, pair, netns, ports: Ports::default() }
     }
 
     /// What it is.
@@ -106,6 +107,17 @@ impl Host {
         &self.netns
     }
 
+    /// A shell command that enters this namespace from another terminal, while the lab runs.
+    ///
+    /// # Errors
+    /// Where `/proc` cannot be read.
+    pub fn nsenter(&self) -> Result<String, LabError> {
+        let net = self.netns.path()?;
+        let process = net.ancestors().nth(2).map(|path| path.join("ns/user")).unwrap_or_default();
+        let (user, net) = (process.display(), net.display());
+        Ok(format!("nsenter --preserve-credentials --user={user} --net={net}"))
+    }
+
     /// Starts a server on TCP and UDP in both families; it listens when this returns, and stops
     /// when the value is dropped.
     ///
@@ -124,13 +136,13 @@ impl Host {
     /// Sends one request from here and waits for its answer.
     #[must_use]
     pub fn request(&self, request: &Request) -> Answer {
-        self.inside(|| client::request(request))
+        self.inside(|| client::request(&self.ports, request))
     }
 
     /// Sends `count` requests from here, `width` at a time, each from a new socket.
     #[must_use]
     pub fn requests(&self, request: &Request, count: usize, width: usize) -> Vec<Answer> {
-        client::requests(&self.netns, request, count, width)
+        client::requests(&self.netns, &self.ports, request, count, width)
     }
 
     /// Opens a TCP connection from here that can be asked again and again.

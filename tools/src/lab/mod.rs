@@ -38,6 +38,7 @@ mod host;
 mod ip;
 pub mod manifests;
 mod netns;
+mod ready;
 mod server;
 mod spec;
 

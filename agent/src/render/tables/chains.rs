@@ -15,7 +15,7 @@ use imbl::OrdMap;
 
 use super::class::{Class, Kind};
 use super::sets::{ADDRESS, NODE_PORT, SetKind};
-use crate::compile::{DetectLocal, Facts, NodePortAddresses};
+use crate::compile::{DetectLocal, Facts, LocalAddresses};
 
 /// Every chain of a family's table.
 #[must_use]
@@ -202,8 +202,8 @@ impl Node<'_> {
 
     /// A rule for packets to an address that serves NodePorts.
     fn to_node(&self, rest: Vec<Statement>) -> Rule {
-        let condition = match &self.facts.node_port_addresses {
-            NodePortAddresses::AllLocal => vec![
+        let condition = match self.facts.node_port_addresses.of(self.family) {
+            LocalAddresses::All => vec![
                 Statement::Addr {
                     side: Side::Daddr,
                     relation: Relation::Ne,
@@ -211,7 +211,7 @@ impl Node<'_> {
                 },
                 Statement::FibLocal(Side::Daddr),
             ],
-            NodePortAddresses::These(_) => vec![lookup(&[Field::Daddr], SetKind::NodeIps)],
+            LocalAddresses::These(_) => vec![lookup(&[Field::Daddr], SetKind::NodeIps)],
         };
         [condition, rest].concat()
     }

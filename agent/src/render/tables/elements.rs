@@ -9,7 +9,7 @@ use imbl::OrdMap;
 use super::class::{Class, Kind};
 use super::sets::SetKind;
 use crate::compile::{
-    Backend, Entry, Facts, Frontend, Masquerade, NodePortAddresses, PortPlan, Reach,
+    Backend, Entry, Facts, Frontend, LocalAddresses, Masquerade, PortPlan, Reach,
 };
 
 /// One contribution.
@@ -137,12 +137,10 @@ pub fn dispatch(kind: SetKind, classes: &BTreeSet<Class>) -> Vec<(Key, Data)> {
 /// The node's addresses that serve NodePorts.
 #[must_use]
 pub fn node_ips(facts: &Facts, family: Family) -> OrdMap<Key, Data> {
-    match &facts.node_port_addresses {
-        NodePortAddresses::AllLocal => OrdMap::new(),
-        NodePortAddresses::These(addresses) => addresses
-            .iter()
-            .filter(|addr| Family::of(**addr) == family)
-            .map(|addr| (Key::new().addr(*addr), Data::None))
-            .collect(),
+    match facts.node_port_addresses.of(family) {
+        LocalAddresses::All => OrdMap::new(),
+        LocalAddresses::These(addresses) => {
+            addresses.iter().map(|addr| (Key::new().addr(*addr), Data::None)).collect()
+        }
     }
 }

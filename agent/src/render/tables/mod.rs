@@ -87,6 +87,16 @@ impl Rendered {
         &self.ruleset
     }
 
+    /// Endpoints programmed, once for each frontend that leads to them.
+    #[must_use]
+    pub fn endpoint_count(&self) -> usize {
+        let maps = [SetKind::Endpoints, SetKind::NodeEndpoints];
+        let sets = self.ruleset.tables.values().map(|table| &table.sets);
+        sets.flat_map(|sets| maps.iter().filter_map(|map| sets.get(map.as_str())))
+            .map(|set| set.elements.len())
+            .sum()
+    }
+
     /// The rendering of `plan`, starting from this one.
     #[must_use]
     pub fn next(&self, plan: &NodePlan) -> Self {
@@ -121,7 +131,7 @@ impl Rendered {
         blank.facts = Some(plan.facts.clone());
         for &family in &plan.facts.families {
             let mut table = Table::default();
-            for kind in SetKind::of_node(&plan.facts) {
+            for kind in SetKind::of_node(&plan.facts, family) {
                 let spec = kind.spec(blank.sizes.get(family, kind));
                 table.sets.insert(kind.name(), Set { spec, elements: OrdMap::new() });
             }

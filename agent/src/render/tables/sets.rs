@@ -1,8 +1,8 @@
 //! The sets and maps of a table, by name.
 
-use closeby_nft::{DataKind, Field, Name, SetSpec};
+use closeby_nft::{DataKind, Family, Field, Name, SetSpec};
 
-use crate::compile::{Facts, NodePortAddresses};
+use crate::compile::{Facts, LocalAddresses};
 
 /// Each set or map of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,10 +64,10 @@ impl SetKind {
         Self::Hairpin,
     ];
 
-    /// Those that a node needs.
-    pub fn of_node(facts: &Facts) -> impl Iterator<Item = Self> {
-        let all_local = matches!(facts.node_port_addresses, NodePortAddresses::AllLocal);
-        Self::ALL.into_iter().filter(move |kind| !(all_local && *kind == Self::NodeIps))
+    /// Those that a node needs in a family.
+    pub fn of_node(facts: &Facts, family: Family) -> impl Iterator<Item = Self> {
+        let all = *facts.node_port_addresses.of(family) == LocalAddresses::All;
+        Self::ALL.into_iter().filter(move |kind| !(all && *kind == Self::NodeIps))
     }
 
     /// Its name.

@@ -20,8 +20,6 @@ use super::loose::Loose;
 use super::objects;
 use crate::model::{Change, Kind, Note};
 
-pub use value::{is_endpoint, is_service_address, read_address};
-
 use notes::Notes;
 
 /// A Service given to another proxy carries this label, whatever its value

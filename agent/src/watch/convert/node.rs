@@ -7,9 +7,8 @@ use closeby_nft::Prefix;
 use super::super::loose::Loose;
 use super::super::objects;
 use super::notes::Notes;
-use super::value::{read_address, read_prefix};
 use super::{LABEL_ZONE, label, name};
-use crate::model::{Change, Node, NodeName, Zone};
+use crate::model::{Change, Node, NodeName, Zone, read_address, read_prefix};
 
 pub(super) fn change(raw: &objects::Node, notes: &mut Notes) -> Option<Change> {
     let name = NodeName::from(name(&raw.metadata, notes)?);

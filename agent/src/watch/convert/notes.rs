@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use super::super::loose::{Lenient, Loose, shown};
+use super::super::loose::{Lenient, Loose};
 use super::super::objects::Metadata;
 use super::{DEFAULT_NAMESPACE, Source};
-use crate::model::{Kind, Note, ObjectRef};
+use crate::model::{Kind, Note, ObjectRef, shown};
 
 /// More than these of one object help nobody.
 const NOTES_MAX: usize = 20;

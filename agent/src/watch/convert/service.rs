@@ -4,13 +4,16 @@ use std::net::IpAddr;
 
 use closeby_nft::{Family, L4Proto};
 
-use super::super::loose::{Loose, quoted};
+use super::super::loose::Loose;
 use super::super::objects;
 use super::notes::Notes;
 use super::timestamp::read_timestamp_s;
-use super::value::{family_word, is_service_address, read_address, read_port, read_protocol};
+use super::value::{family_word, read_port, read_protocol};
 use super::{LABEL_HEADLESS, LABEL_SERVICE_PROXY_NAME, Source, label, name, namespace};
-use crate::model::{Change, PortName, Service, ServiceName, ServicePort, TrafficPolicy};
+use crate::model::{
+    Change, PortName, Service, ServiceName, ServicePort, TrafficPolicy, is_service_address, quoted,
+    read_address,
+};
 
 pub(super) fn change(raw: &objects::Service, source: &Source, notes: &mut Notes) -> Option<Change> {
     let metadata = &raw.metadata;

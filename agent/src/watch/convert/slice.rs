@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use closeby_nft::Family;
 
-use super::super::loose::{Loose, quoted};
+use super::super::loose::Loose;
 use super::super::objects;
 use super::notes::Notes;
 use super::service::protocol;
-use super::value::{family_word, is_endpoint, read_address, read_port};
+use super::value::{family_word, read_port};
 use super::{LABEL_HEADLESS, LABEL_SERVICE_NAME, label, name, namespace};
 use crate::model::{
     Change, Endpoint, Hints, Life, NodeName, PortName, ServiceName, Slice, SliceName, SlicePort,
-    Zone,
+    Zone, is_endpoint, quoted, read_address,
 };
 
 pub(super) fn change(raw: &objects::EndpointSlice, notes: &mut Notes) -> Option<Change> {
@@ -25,7 +25,8 @@ pub(super) fn change(raw: &objects::EndpointSlice, notes: &mut Notes) -> Option<
         return Some(Change::SliceGone(slice));
     }
     let Some(service) = label(metadata, LABEL_SERVICE_NAME).filter(|name| !name.is_empty()) else {
-        let problem = "is missing; without it the slice belongs to no Service and is left out";
+        let problem =
+            "is missing or no text; without it the slice belongs to no Service and is left out";
         notes.add(format_args!("metadata.labels[{LABEL_SERVICE_NAME}]"), problem);
         return Some(Change::SliceGone(slice));
     };

@@ -389,7 +389,7 @@ fn x20_who_is_not_ours() {
             (
                 "null",
                 "SliceGone(\"default/s\")\nmetadata.labels[kubernetes.io/service-name]: is \
-                 missing; without it the slice belongs to no Service and is left out",
+                 missing or no text; without it the slice belongs to no Service and is left out",
             ),
         ],
         slice_labelled,

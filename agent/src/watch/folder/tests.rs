@@ -1,3 +1,5 @@
+//! Texts of files in, objects and notes out.
+
 use super::*;
 
 const WEB: &str = "

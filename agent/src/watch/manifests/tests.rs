@@ -1,3 +1,5 @@
+//! Folders as people, editors and the kubelet leave them.
+
 use std::os::unix::fs::symlink;
 
 use nix::sys::stat::Mode;

@@ -1,3 +1,5 @@
+//! Every wait here has its event before it, so that none needs a sleep.
+
 use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;

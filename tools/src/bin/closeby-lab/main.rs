@@ -4,10 +4,11 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
 use closeby_tools::lab::{self, Entry};
 
+mod held;
 mod judge;
 mod matrix;
 mod stage;
@@ -54,6 +55,9 @@ struct Try {
     /// Keep the agents' logs, their configuration and the manifests in this folder
     #[arg(long, value_name = "DIR")]
     keep_logs: Option<PathBuf>,
+    /// Afterwards, leave the cluster running until Ctrl-C, and print how to enter its namespaces
+    #[arg(long)]
+    stay: bool,
 }
 
 fn main() -> ExitCode {
@@ -70,10 +74,13 @@ fn main() -> ExitCode {
 /// Before [`lab::enter`] nothing may start a thread.
 fn play(flags: &Try) -> anyhow::Result<ExitCode> {
     let agent = agent(flags.agent.as_deref())?;
+    if flags.keep_logs.as_ref().is_some_and(|dir| dir.starts_with(lab::SCRATCH)) {
+        bail!("--keep-logs must be outside of {}, which the lab covers", lab::SCRATCH);
+    }
     match lab::enter()? {
         Entry::Outside(code) => Ok(code),
         Entry::Inside => {
-            let right = story::play(&agent, flags.requests, flags.keep_logs.as_deref())?;
+            let right = story::play(&agent, flags)?;
             Ok(if right { ExitCode::SUCCESS } else { ExitCode::from(WRONG) })
         }
     }

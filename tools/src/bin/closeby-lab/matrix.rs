@@ -104,3 +104,14 @@ pub(crate) fn stayed(rows: &[Row<'_>]) -> (usize, usize) {
     let answered = rows.iter().map(|row| row.tally.zones.values().sum::<usize>());
     (own.sum(), answered.sum())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Three more columns are taken by the indent of the story.
+    #[test]
+    fn the_table_fits_a_terminal() {
+        assert!(table(&[]).lines().all(|line| line.len() <= 77), "{}", table(&[]));
+    }
+}

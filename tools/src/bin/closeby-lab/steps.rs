@@ -47,7 +47,7 @@ const NOT_B: &[&str] = &["zone-a", "zone-c"];
 pub(crate) const STORY: [Step; 4] = [
     Step {
         title: "no preference: every zone has a backend, and pays for the others",
-        change: &["  kind: Service", "  name: catalog"],
+        change: &["# Service catalog has no trafficDistribution"],
         catalog: Catalog { distribution: None, local: false, zones: &ZONES },
         expect: [Expect::Zones(&ZONES); 3],
     },

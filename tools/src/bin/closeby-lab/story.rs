@@ -7,6 +7,8 @@ use anstream::println;
 use anstyle::{AnsiColor, Style};
 use closeby_tools::lab::Host;
 
+use crate::Try;
+use crate::held::Held;
 use crate::matrix::{Flow, Row, measure, stayed, table, verdict};
 use crate::stage::{Stage, catalog_addresses, in_zone, ui_addresses};
 use crate::steps::{Expect, STORY, Step, ZONES};
@@ -15,6 +17,9 @@ const BOLD: Style = Style::new().bold();
 const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default().bold();
 
+/// Who keeps connections open over a change.
+const HOLDER: &str = "ui-a";
+
 /// How a step went.
 struct Outcome {
     faults: usize,
@@ -22,20 +27,27 @@ struct Outcome {
 }
 
 /// Plays all steps; true if every packet went where it must.
-pub(crate) fn play(agent: &Path, requests: u16, keep: Option<&Path>) -> anyhow::Result<bool> {
+pub(crate) fn play(agent: &Path, flags: &Try) -> anyhow::Result<bool> {
+    let (requests, keep) = (usize::from(flags.requests), flags.keep_logs.as_deref());
     let started = Instant::now();
     let mut stage = Stage::build(agent, STORY[0].catalog, keep)?;
     introduce(&stage, started.elapsed());
     let mut outcomes = Vec::new();
+    let mut held = Held::default();
     for (number, step) in (1..).zip(&STORY) {
         println!("\n{BOLD}{number}. {}{BOLD:#}", step.title);
         step.change.iter().for_each(|line| println!("     {line}"));
         if number > 1 {
             tell_agents(&stage.change(step.catalog)?);
         }
-        let mut outcome = ask_catalog(&stage, step, requests.into());
-        if number == 1 {
-            outcome.faults += ask_ui(&stage, requests.into());
+        let mut outcome = ask_catalog(&stage, step, requests);
+        match number {
+            1 => {
+                outcome.faults += ask_ui(&stage, requests);
+                held = Held::open(stage.cluster().pod(HOLDER), catalog_addresses(), &ZONES);
+            }
+            2 => outcome.faults += ask_held(&mut held),
+            _ => held = Held::default(),
         }
         outcomes.push(outcome);
     }
@@ -43,7 +55,21 @@ pub(crate) fn play(agent: &Path, requests: u16, keep: Option<&Path>) -> anyhow::
     if let Some(keep) = keep {
         println!("Logs and manifests are in {}.", keep.display());
     }
+    if flags.stay {
+        stay(&stage)?;
+    }
     Ok(right)
+}
+
+/// Says how to look around, and waits for Ctrl-C, which ends the lab from outside.
+fn stay(stage: &Stage) -> anyhow::Result<()> {
+    println!("\nThe cluster runs until Ctrl-C. To enter it from another terminal:");
+    for host in stage.cluster().nodes().iter().chain(stage.cluster().pods()) {
+        println!("# {}\n{}", host.name(), host.nsenter()?);
+    }
+    loop {
+        std::thread::park();
+    }
 }
 
 fn introduce(stage: &Stage, took: Duration) {
@@ -54,8 +80,8 @@ fn introduce(stage: &Stage, took: Duration) {
     );
     println!("  nodes  {}", names(stage.cluster().nodes()));
     println!("  pods   {}", names(stage.cluster().pods()));
-    println!("Letters are zones: ui-a runs on node-a in zone-a. All requests are real, over TCP");
-    println!("and UDP, and every answer says which pod gave it.");
+    println!("Letters are zones: ui-a runs on node-a in zone-a. All requests are real, two");
+    println!("thirds over TCP and the others over UDP; every answer says which pod gave it.");
 }
 
 fn tell_agents(agents: &[(String, Option<Duration>)]) {
@@ -86,6 +112,19 @@ fn ask_ui(stage: &Stage, requests: usize) -> usize {
     let flows = [Flow { from: "outside", client, to, expect: Expect::Zones(&ZONES) }];
     let rows = measure(&flows, requests);
     tell(&format!("a client outside asks ui at {} and {}", to[0], to[1]), &flows, &rows)
+}
+
+/// What was connected before the preference came must stay connected to the same pods.
+fn ask_held(held: &mut Held) -> usize {
+    let faults = held.faults();
+    if faults.is_empty() {
+        println!(
+            "   {GOOD}ok{GOOD:#}     {HOLDER}'s connections from step 1 live on, in {}",
+            held.zones()
+        );
+    }
+    faults.iter().for_each(|fault| println!("   {BAD}WRONG:{BAD:#} {fault}"));
+    faults.len()
 }
 
 /// Shows a table and its checks; returns the number of faults.

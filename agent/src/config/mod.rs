@@ -1,0 +1,239 @@
+//! What the operator wants: a KubeProxyConfiguration v1alpha1 as [`Settings`].
+//!
+//! The same file as kube-proxy's, unchanged. PURE but for [`load`]. A file that
+//! is wrong is an error that names file, line and key; what is right but not
+//! done here is listed in [`Settings::ignored`], never silently dropped.
+
+mod duration;
+mod facts;
+mod file;
+mod keys;
+mod load;
+mod tree;
+
+use std::time::Duration;
+
+use closeby_nft::{Family, Name, Prefix};
+
+use crate::compile::MarkBit;
+use crate::model::{NodeName, quoted, read_prefix};
+
+pub use facts::facts;
+pub use file::ConfigError;
+pub use load::load;
+
+use file::{Value, Values, is_not};
+
+/// The longest name of an interface (`IFNAMSIZ` with its NUL).
+const INTERFACE_NAME_MAX: usize = 15;
+
+/// What the operator wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// This node's name, if it is not the host's (`hostnameOverride`).
+    pub hostname_override: Option<NodeName>,
+    /// How this node's pods are told from others (`detectLocalMode`).
+    pub detect_local: DetectLocalMode,
+    /// Where NodePorts are served (`nodePortAddresses`); never empty.
+    pub node_port_addresses: Vec<NodePortEntry>,
+    /// Masquerade all traffic to ClusterIPs (`nftables.masqueradeAll`).
+    pub masquerade_all: bool,
+    /// The mark that asks for it (`nftables.masqueradeBit`).
+    pub masquerade_bit: MarkBit,
+    /// When to try again after a failure (`nftables.syncPeriod`).
+    pub sync_period: Option<Duration>,
+    /// How much time to leave between two commits (`nftables.minSyncPeriod`).
+    pub min_sync_period: Option<Duration>,
+    /// What is set in the file and not done here, in words.
+    pub ignored: Vec<String>,
+}
+
+/// How this node's pods are told from others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DetectLocalMode {
+    /// By the cluster's prefixes, one a family at most; may be none.
+    ClusterCidr(Vec<Prefix>),
+    /// By the Node's prefixes.
+    NodeCidr,
+    /// By the bridge their traffic comes through.
+    BridgeInterface(Name),
+    /// By how the names of their interfaces begin.
+    InterfaceNamePrefix(Name),
+}
+
+/// An entry of `nodePortAddresses`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodePortEntry {
+    /// The Node's first address of each family.
+    Primary,
+    /// Loopback addresses.
+    Localhost,
+    /// Every address.
+    All,
+    /// Addresses inside.
+    Within(Prefix),
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            hostname_override: None,
+            detect_local: DetectLocalMode::ClusterCidr(Vec::new()),
+            node_port_addresses: vec![NodePortEntry::Primary],
+            masquerade_all: false,
+            masquerade_bit: MarkBit::DEFAULT,
+            sync_period: None,
+            min_sync_period: None,
+            ignored: Vec::new(),
+        }
+    }
+}
+
+impl Settings {
+    /// Reads the text of a configuration file. `file` is its name for errors.
+    ///
+    /// # Errors
+    ///
+    /// If kube-proxy would not know a key, or a value cannot be meant.
+    pub fn parse(text: &str, file: &str) -> Result<Self, ConfigError> {
+        let values = Values::read(text, file)?;
+        check_kind(&values)?;
+        let mut ignored = values.ignored();
+        ignored.extend(mode(&values)?);
+        let sync_period = period(&values, "nftables.syncPeriod")?;
+        let min_sync_period = period(&values, "nftables.minSyncPeriod")?;
+        if min_sync_period.zip(sync_period).is_some_and(|(min, sync)| min > sync) {
+            let problem = "is longer than nftables.syncPeriod; make it shorter";
+            return Err(values.error("nftables.minSyncPeriod", problem));
+        }
+        Ok(Self {
+            // As kube-proxy does, and the kubelet.
+            hostname_override: values
+                .text("hostnameOverride")
+                .map(|name| name.trim().to_lowercase())
+                .filter(|name| !name.is_empty())
+                .map(|name| NodeName::from(name.as_str())),
+            detect_local: detect_local(&values)?,
+            node_port_addresses: node_port_addresses(&values)?,
+            masquerade_all: values.get("nftables.masqueradeAll") == Some(&Value::Flag(true)),
+            masquerade_bit: masquerade_bit(&values)?,
+            sync_period,
+            min_sync_period,
+            ignored,
+        })
+    }
+}
+
+fn check_kind(values: &Values) -> Result<(), ConfigError> {
+    for (key, wanted) in
+        [("apiVersion", "kubeproxy.config.k8s.io/v1alpha1"), ("kind", "KubeProxyConfiguration")]
+    {
+        match values.text(key) {
+            Some(text) if text == wanted => {}
+            Some(text) => {
+                let problem = format!("{} is not {wanted}; is it another file?", quoted(text));
+                return Err(values.error(key, problem));
+            }
+            None => return Err(values.error(key, format!("is missing; write {wanted}"))),
+        }
+    }
+    Ok(())
+}
+
+fn mode(values: &Values) -> Result<Option<String>, ConfigError> {
+    match values.text("mode") {
+        None | Some("nftables") => Ok(None),
+        Some(mode @ ("iptables" | "ipvs")) => {
+            Ok(Some(format!("mode: {mode}; closeby always uses nftables")))
+        }
+        Some(other) => Err(values.error("mode", is_not(other, "nftables, iptables, ipvs"))),
+    }
+}
+
+fn period(values: &Values, key: &str) -> Result<Option<Duration>, ConfigError> {
+    let Some(Value::DurationNs(ns)) = values.get(key) else { return Ok(None) };
+    match u64::try_from(*ns) {
+        Ok(0) => Ok(None),
+        Ok(ns) => Ok(Some(Duration::from_nanos(ns))),
+        Err(_) => Err(values.error(key, "is negative; write 0s for the default")),
+    }
+}
+
+fn masquerade_bit(values: &Values) -> Result<MarkBit, ConfigError> {
+    let key = "nftables.masqueradeBit";
+    let Some(Value::Whole(bit)) = values.get(key) else { return Ok(MarkBit::DEFAULT) };
+    u8::try_from(*bit).ok().and_then(MarkBit::new).ok_or_else(|| {
+        values.error(key, format!("{bit} is no bit of a mark; write a number from 0 to 31"))
+    })
+}
+
+fn detect_local(values: &Values) -> Result<DetectLocalMode, ConfigError> {
+    let cluster_cidrs = cluster_cidrs(values)?;
+    let key = "detectLocalMode";
+    match values.text(key) {
+        None | Some("ClusterCIDR") => Ok(DetectLocalMode::ClusterCidr(cluster_cidrs)),
+        Some("NodeCIDR") => Ok(DetectLocalMode::NodeCidr),
+        Some("BridgeInterface") => {
+            interface(values, "detectLocal.bridgeInterface").map(DetectLocalMode::BridgeInterface)
+        }
+        Some("InterfaceNamePrefix") => interface(values, "detectLocal.interfaceNamePrefix")
+            .map(DetectLocalMode::InterfaceNamePrefix),
+        Some(other) => {
+            let choices = "ClusterCIDR, NodeCIDR, BridgeInterface, InterfaceNamePrefix";
+            Err(values.error(key, is_not(other, choices)))
+        }
+    }
+}
+
+fn cluster_cidrs(values: &Values) -> Result<Vec<Prefix>, ConfigError> {
+    let key = "clusterCIDR";
+    let mut prefixes: Vec<Prefix> = Vec::new();
+    for text in values.text(key).unwrap_or_default().split(',').filter(|text| !text.is_empty()) {
+        let prefix = read_prefix(text).map_err(|problem| values.error(key, problem))?;
+        if prefixes.iter().any(|other| other.family() == prefix.family()) {
+            let problem = format!("{prefix} is a second prefix of its family; write one a family");
+            return Err(values.error(key, problem));
+        }
+        prefixes.push(prefix);
+    }
+    Ok(prefixes)
+}
+
+fn interface(values: &Values, key: &str) -> Result<Name, ConfigError> {
+    let Some(name) = values.text(key) else {
+        return Err(values.error(key, "is missing; detectLocalMode needs it"));
+    };
+    let is_name = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'/' | b'*' | b'"' | b'\\');
+    if name.len() > INTERFACE_NAME_MAX || !name.bytes().all(is_name) {
+        return Err(values.error(key, format!("{} is no name of an interface", quoted(name))));
+    }
+    Ok(Name::from(name))
+}
+
+fn node_port_addresses(values: &Values) -> Result<Vec<NodePortEntry>, ConfigError> {
+    let key = "nodePortAddresses";
+    let Some(Value::TextList(list)) = values.get(key) else {
+        return Ok(vec![NodePortEntry::Primary]);
+    };
+    if list.is_empty() {
+        return Ok(vec![NodePortEntry::Primary]);
+    }
+    let entries = list.iter().enumerate().map(|(place, (text, line))| match text.as_str() {
+        "primary" => Ok(NodePortEntry::Primary),
+        "localhost" => Ok(NodePortEntry::Localhost),
+        "all" => Ok(NodePortEntry::All),
+        text => read_prefix(text).map(NodePortEntry::Within).map_err(|problem| {
+            let problem = format!("{problem}, nor one of primary, localhost, all");
+            values.error_at(Some(*line), &format!("{key}[{place}]"), problem)
+        }),
+    });
+    entries.collect()
+}
+
+/// The families of a list of prefixes.
+fn has_family(prefixes: &[Prefix], family: Family) -> bool {
+    prefixes.iter().any(|prefix| prefix.family() == family)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,258 @@
+//! Runs the agent on a folder of manifests: collects what the host offers,
+//! starts the watching threads, and lets the machine work until it is stopped.
+//!
+//! The rules stay when it ends, however it ends.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+
+use arc_swap::ArcSwapOption;
+use closeby_nft::kernel::CommitError;
+use closeby_nft::socket::Netlink;
+use closeby_nft::{Family, Kernel};
+use crossbeam_channel::{Sender, unbounded};
+use nix::sys::signal::{SigSet, Signal};
+use tracing::{error, info, warn};
+
+use crate::config::{self, Settings};
+use crate::host::{HostAddresses, Lock, LockError, families, probe};
+use crate::model::{NodeName, Note};
+use crate::sync::machine::FactsOf;
+use crate::sync::run::{Event, Published, run};
+use crate::sync::{Machine, Moment, Pace, Report};
+use crate::watch::folder;
+use crate::watch::manifests::{Folder, ManifestsError};
+use crate::watch::notify::{Watch, WatchError, Woken};
+
+/// Why the agent cannot run, or stopped without being told to.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The folder cannot be read.
+    #[error(transparent)]
+    Manifests(#[from] ManifestsError),
+    /// The folder cannot be watched.
+    #[error(transparent)]
+    Watch(#[from] WatchError),
+    /// Another agent runs here, or cannot be ruled out.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The kernel cannot be asked.
+    #[error("cannot read this host's {what}: {source}")]
+    Host {
+        /// What was to be read.
+        what: &'static str,
+        /// Why it cannot be.
+        source: io::Error,
+    },
+    /// This process may not, or this kernel cannot.
+    #[error("{0}")]
+    Unable(String),
+}
+
+/// How the agent is to run.
+#[derive(Debug)]
+pub struct Options<'a> {
+    /// The folder of objects.
+    pub manifests: &'a Path,
+    /// This node.
+    pub node: NodeName,
+    /// What the operator wants.
+    pub settings: Settings,
+    /// Stop after the first generation is in the kernel.
+    pub once: bool,
+}
+
+/// Runs until a signal, or with `once` until the kernel has what the objects say.
+///
+/// # Errors
+/// See [`DaemonError`]; trouble that may pass is logged and tried again instead.
+pub fn daemon(options: Options<'_>) -> Result<(), DaemonError> {
+    // Before any thread starts, so that all inherit the mask.
+    let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
+    signals.thread_block().map_err(|errno| host_error("signals", errno))?;
+    let _lock = Lock::take()?;
+    let mut kernel = Netlink::open().map_err(|error| DaemonError::Unable(error.to_string()))?;
+    let families = usable_families(&mut kernel)?;
+
+    let watch = Watch::new(options.manifests)?;
+    let mut folder = Folder::open(options.manifests)?;
+    let mut world = folder.read()?;
+    report_notes(&world.notes);
+    let (events, inbox) = unbounded();
+    let _ = events.send(Event::Changed(folder::diff(None, &world)));
+
+    let (stop, stopped) = nix::unistd::pipe().map_err(|errno| host_error("pipe", errno))?;
+    let on_signal = events.clone();
+    spawn("signals", move || wait_for_signal(signals, &on_signal, stopped))?;
+    if !options.once {
+        spawn("manifests", move || {
+            follow(watch, &stop, &mut |changed| {
+                let next = changed.then(|| folder.read());
+                let Some(next) = next.and_then(report_unreadable) else { return };
+                report_new_notes(&world.notes, &next.notes);
+                let changes = folder::diff(Some(&world), &next);
+                world = next;
+                if !changes.is_empty() {
+                    let _ = events.send(Event::Changed(changes));
+                }
+            });
+        })?;
+    }
+    work(options, kernel, families, &inbox)
+}
+
+/// Lets the machine work until it is told to stop, or is stuck.
+fn work(
+    options: Options<'_>,
+    mut kernel: Netlink,
+    families: BTreeSet<Family>,
+    inbox: &crossbeam_channel::Receiver<Event>,
+) -> Result<(), DaemonError> {
+    let Options { node, settings, once, .. } = options;
+    let pace = Pace::new(settings.min_sync_period, settings.sync_period);
+    let host =
+        HostAddresses::read().map_err(|source| DaemonError::Host { what: "addresses", source })?;
+    let facts_of = facts_of(settings, node.clone(), families, host);
+    let mut machine = Machine::new(node, facts_of, pace, kernel.send_limit());
+    let published: Published = Arc::new(ArcSwapOption::empty());
+    let mut stuck = None;
+    run(&mut machine, &mut kernel, inbox, &published, &mut |report, now| {
+        say(report, now);
+        match report {
+            Report::Stuck { why } => {
+                stuck = Some(why.clone());
+                false
+            }
+            Report::Committed { .. } => !once,
+            Report::Failed { .. } | Report::Drift { .. } | Report::Notes(_) => true,
+        }
+    });
+    match stuck {
+        Some(why) => Err(DaemonError::Unable(why)),
+        None => Ok(()),
+    }
+}
+
+/// The families that this kernel can program; an error names what is missing.
+fn usable_families(kernel: &mut Netlink) -> Result<BTreeSet<Family>, DaemonError> {
+    let (families, note) = families();
+    if let Some(note) = note {
+        warn!("{note}");
+    }
+    for &family in &families {
+        let missing = probe::missing(kernel, family).map_err(|error| {
+            let help = match error {
+                CommitError::Denied => "; run it as root, or with CAP_NET_ADMIN",
+                _ => "",
+            };
+            DaemonError::Unable(format!("{error}{help}"))
+        })?;
+        if !missing.is_empty() {
+            let missing = missing.join("; ");
+            return Err(DaemonError::Unable(format!(
+                "the kernel lacks what the rules need: {missing}; load the module or use a kernel that has it"
+            )));
+        }
+    }
+    Ok(families)
+}
+
+/// How this node's facts follow from its Node object; what is missing for them
+/// is reported once for each Node object seen.
+fn facts_of(
+    settings: Settings,
+    node: NodeName,
+    families: BTreeSet<Family>,
+    host: HostAddresses,
+) -> FactsOf {
+    let reported = std::sync::Mutex::new(Vec::new());
+    Box::new(move |object| {
+        let (facts, notes) = config::facts(&settings, &node, object, &families, &host);
+        if let Ok(mut reported) = reported.lock()
+            && *reported != notes
+        {
+            report_notes(&notes);
+            *reported = notes;
+        }
+        facts
+    })
+}
+
+/// Calls back whenever the folder changed.
+fn follow(mut watch: Watch, stop: &impl AsFd, on_change: &mut dyn FnMut(bool)) {
+    loop {
+        match watch.wait(stop) {
+            Ok(woken) => {
+                on_change(woken == Woken::Changed);
+                if woken == Woken::Stopped {
+                    return;
+                }
+            }
+            Err(error) => {
+                error!("{error}; changes of the folder are no longer seen");
+                return;
+            }
+        }
+    }
+}
+
+fn wait_for_signal(signals: SigSet, events: &Sender<Event>, stopped: OwnedFd) {
+    if let Ok(signal) = signals.wait() {
+        info!("{signal}: stopping; the rules stay");
+    }
+    let _ = events.send(Event::Stop);
+    drop(stopped);
+}
+
+fn spawn(name: &'static str, body: impl FnOnce() + Send + 'static) -> Result<(), DaemonError> {
+    let spawned = thread::Builder::new().name(name.to_owned()).spawn(body);
+    spawned.map(drop).map_err(|source| DaemonError::Host { what: "threads", source })
+}
+
+fn host_error(what: &'static str, errno: nix::errno::Errno) -> DaemonError {
+    DaemonError::Host { what, source: errno.into() }
+}
+
+/// Tells the operator; generations also on standard output, a line each, for
+/// programs that wait for them.
+#[expect(clippy::print_stdout, reason = "the protocol of `--manifests`")]
+fn say(report: &Report, now: Moment) {
+    match report {
+        Report::Committed { generation, services, endpoints, elements: (added, removed) } => {
+            info!(%generation, services, endpoints, added, removed, "committed");
+            println!(
+                "generation {generation} committed: {services} services, {endpoints} endpoints"
+            );
+        }
+        Report::Failed { why, retry_at } => {
+            let wait_ms = retry_at.0.saturating_sub(now.0).as_millis();
+            warn!("{why}; what is installed stays, next try in {wait_ms} ms");
+        }
+        Report::Stuck { why } => error!("{why}"),
+        Report::Drift { ops } => {
+            warn!(ops, "somebody else changed our tables; repairing them");
+        }
+        Report::Notes(notes) => report_notes(notes),
+    }
+}
+
+fn report_notes(notes: &[Note]) {
+    for note in notes {
+        warn!("{note}");
+    }
+}
+
+fn report_new_notes(known: &[Note], notes: &[Note]) {
+    for note in notes.iter().filter(|note| !known.contains(note)) {
+        warn!("{note}");
+    }
+}
+
+/// A folder that cannot be read changes nothing.
+fn report_unreadable<T>(read: Result<T, ManifestsError>) -> Option<T> {
+    read.map_err(|error| warn!("{error}; what was read before stays in force")).ok()
+}

@@ -1,0 +1,57 @@
+//! What others put into our table is listed as something that is not ours, and
+//! the next difference removes it.
+
+use closeby_nft::wire::FOREIGN_HOOK;
+use closeby_nft::{Family, Name, Ruleset, Statement};
+use closeby_tests::{nft, rulesets};
+
+/// All that we would not write, under names that we use and others.
+const FOREIGN: &str = r#"
+table ip closeby {
+    set vips { type ipv4_addr; flags interval; elements = { 10.0.0.0/8, 192.0.2.1-192.0.2.9 } }
+    set empty { type inet_proto . inet_service; size 1024; }
+    set unsized { typeof ip daddr; elements = { 192.0.2.1 } }
+    set timed { typeof ip daddr; size 16; timeout 1h; }
+    set noted { typeof ip daddr; size 16; comment "mine"; }
+    map verdicts { typeof ip daddr : verdict; size 16; elements = { 192.0.2.1 : jump theirs } }
+    map untyped { type ipv4_addr : verdict; elements = { 192.0.2.1 : goto theirs } }
+    chain theirs { ip daddr { 192.0.2.1, 192.0.2.2 } udp sport 53 log prefix "x" drop; }
+    chain n_3 { counter accept comment "mine"; tcp dport vmap { 1 : drop }; ip daddr != @unsized drop; }
+    chain filter-in { type filter hook input priority 0; policy drop; }
+    chain services { type route hook output priority 3; policy accept; }
+}"#;
+
+pub(crate) fn is_listed_and_replaced() {
+    let (mut kernel, sample) = (super::netlink(), rulesets::sample());
+    nft::load(FOREIGN).unwrap();
+    let listed = super::list(&mut kernel, &sample);
+    let table = &listed.tables[&rulesets::table_id(Family::Ip)];
+    for name in ["vips", "empty", "unsized", "timed", "noted", "untyped"] {
+        assert!(table.sets[name].spec.key.is_empty(), "{name} is not ours");
+    }
+    assert_eq!(table.sets.len(), 7, "anonymous sets are part of their rules");
+    let unknown = |name: &str| {
+        let rules = &table.chains[name].rules;
+        rules.iter().filter(|rule| matches!(rule[..], [Statement::Unknown(_)])).count()
+    };
+    assert_eq!((unknown("theirs"), unknown("n_3")), (1, 2));
+    assert_eq!(table.chains["filter-in"].hook, Some(FOREIGN_HOOK));
+    assert_eq!(table.chains["services"].hook, Some(FOREIGN_HOOK));
+
+    super::converge(&mut kernel, &listed, &sample);
+    assert_eq!(super::list(&mut kernel, &sample), sample);
+
+    // One element for everything else, as nft knows none in our kind of set.
+    let table = sample.tables.keys().next().unwrap().clone();
+    let everything = (closeby_nft::Key::new(), closeby_nft::Data::None);
+    let verb = closeby_nft::delta::Verb::AddElements {
+        set: Name::from("vips"),
+        elements: vec![everything],
+    };
+    super::commit(&mut kernel, &closeby_nft::Delta { ops: vec![closeby_nft::Op { table, verb }] });
+    let listed = super::list(&mut kernel, &sample);
+    assert_ne!(listed, sample);
+    super::converge(&mut kernel, &listed, &sample);
+    assert_eq!(super::list(&mut kernel, &sample), sample);
+    super::converge(&mut kernel, &sample, &Ruleset::default());
+}

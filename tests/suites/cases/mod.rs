@@ -1,0 +1,59 @@
+//! The tests of the kernel suite, by what they are about, and what they share.
+//!
+//! Each runs in a network of its own and panics to fail.
+
+pub(crate) mod convergence;
+pub(crate) mod foreign;
+pub(crate) mod limits;
+pub(crate) mod refusals;
+pub(crate) mod same_as_nft;
+
+use closeby_nft::socket::Netlink;
+use closeby_nft::{Batch, Delta, Kernel, Ruleset, TableId, delta};
+
+/// A test by name.
+pub(crate) type Case = (&'static str, fn());
+
+/// All of them.
+pub(crate) const ALL: &[Case] = &[
+    ("same_as_nft::committed_is_what_nft_loads", same_as_nft::committed_is_what_nft_loads),
+    ("same_as_nft::a_listing_loads_again", same_as_nft::a_listing_loads_again),
+    ("convergence::listed_is_what_was_committed", convergence::listed_is_what_was_committed),
+    ("convergence::one_sample_becomes_another", convergence::one_sample_becomes_another),
+    ("convergence::a_check_changes_nothing", convergence::a_check_changes_nothing),
+    ("convergence::generations", convergence::generations),
+    ("foreign::is_listed_and_replaced", foreign::is_listed_and_replaced),
+    ("limits::many_elements", limits::many_elements),
+    ("limits::too_large_in_a_user_namespace", limits::too_large_in_a_user_namespace),
+    ("limits::answers_that_overflow", limits::answers_that_overflow),
+    ("refusals::existing_with_other_data", refusals::existing_with_other_data),
+    ("refusals::absent", refusals::absent),
+    ("refusals::in_use", refusals::in_use),
+    ("refusals::full", refusals::full),
+    ("refusals::loop_of_chains", refusals::loop_of_chains),
+    ("refusals::several_at_once", refusals::several_at_once),
+];
+
+/// A socket in this test's network.
+pub(crate) fn netlink() -> Netlink {
+    Netlink::open().expect("a netlink socket")
+}
+
+/// Commits what turns `before` into `after`, and says what is refused.
+pub(crate) fn converge(kernel: &mut Netlink, before: &Ruleset, after: &Ruleset) {
+    let delta = delta::diff(before, after);
+    commit(kernel, &delta);
+}
+
+/// Commits a delta.
+pub(crate) fn commit(kernel: &mut Netlink, delta: &Delta) {
+    if let Err(error) = kernel.commit(&Batch::of(delta)) {
+        panic!("{}", error.explain(delta));
+    }
+}
+
+/// What the kernel holds of the tables of `like`.
+pub(crate) fn list(kernel: &mut Netlink, like: &Ruleset) -> Ruleset {
+    let ids: Vec<TableId> = like.tables.keys().cloned().collect();
+    kernel.list(&ids).expect("a listing").ruleset
+}

@@ -1,0 +1,78 @@
+//! The same ruleset, once committed by us and once loaded by nft from our text,
+//! is the same to the kernel, byte for byte.
+
+use closeby_nft::{Family, Ruleset, text};
+use closeby_tests::rawdump::{self, Dump};
+use closeby_tests::{netns, nft, rulesets};
+
+/// Everything that two namespaces must agree in.
+#[derive(Debug, PartialEq, Eq)]
+struct Content {
+    listing: String,
+    rules: Dump,
+    sets: Dump,
+    elements: Vec<(u8, String, Vec<Vec<u8>>)>,
+}
+
+fn content(ruleset: &Ruleset) -> Content {
+    let mut elements = Vec::new();
+    for (id, table) in &ruleset.tables {
+        let family = match id.family {
+            Family::Ip => 2,
+            Family::Ip6 => 10,
+        };
+        for set in table.sets.keys() {
+            let items = rawdump::elements(family, id.name.as_str(), set.as_str()).unwrap();
+            elements.push((family, set.to_string(), items));
+        }
+    }
+    Content {
+        listing: nft::list_ruleset().unwrap(),
+        rules: rawdump::rules().unwrap(),
+        sets: rawdump::sets().unwrap(),
+        elements,
+    }
+}
+
+/// Says what differs, not only that something does.
+fn assert_same(ours: &Content, theirs: &Content) {
+    for (chain, rules) in &theirs.rules {
+        assert_eq!(ours.rules.get(chain), Some(rules), "the rules of {chain:?}");
+    }
+    for (set, declaration) in &theirs.sets {
+        assert_eq!(ours.sets.get(set), Some(declaration), "the declaration of {set:?}");
+    }
+    for (ours, theirs) in ours.elements.iter().zip(&theirs.elements) {
+        assert_eq!(ours, theirs);
+    }
+    assert_eq!(ours.listing, theirs.listing);
+    assert_eq!(ours, theirs);
+}
+
+fn committed(ruleset: &Ruleset) -> Content {
+    let mut kernel = super::netlink();
+    super::converge(&mut kernel, &Ruleset::default(), ruleset);
+    content(ruleset)
+}
+
+pub(crate) fn committed_is_what_nft_loads() {
+    let ruleset = rulesets::sample();
+    let ours = committed(&ruleset);
+    let theirs = netns::in_own_network(|| {
+        nft::load(&text::ruleset(&ruleset)).unwrap();
+        content(&ruleset)
+    });
+    let theirs = theirs.unwrap();
+    assert!(theirs.listing.len() > 1000 && !theirs.rules.is_empty() && !theirs.sets.is_empty());
+    assert_same(&ours, &theirs);
+}
+
+pub(crate) fn a_listing_loads_again() {
+    let ruleset = rulesets::sample();
+    let ours = committed(&ruleset);
+    let theirs = netns::in_own_network(|| {
+        nft::load(&ours.listing).unwrap();
+        content(&ruleset)
+    });
+    assert_same(&ours, &theirs.unwrap());
+}
