@@ -8,16 +8,18 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use closeby::compile::{self, Facts, compile_all};
+use closeby::explain::{Destination, Knowledge, Question, explain};
 use closeby::fastpath::{Flow, Origin, Route, Snapshot, route};
 use closeby::model::{Change, Cluster, Dirty};
 use closeby::render::tables::table_ids;
 use closeby_nft::apply::apply;
 use closeby_nft::delta::diff;
 use closeby_nft::fake::Fake;
-use closeby_nft::{Batch, Kernel, Port, Ruleset};
+use closeby_nft::{Batch, Kernel, Name, Port, Ruleset};
 use closeby_tests::clusters;
 use closeby_tests::made::Made;
 use closeby_tests::oracle::{self, Decision, Oracle, Probe, Target};
@@ -42,7 +44,7 @@ fn generators_reach_everything() {
     let mut seen = BTreeSet::new();
     let addresses = clusters::node_addresses();
     let drawn = (clusters::objects(), clusters::facts(), vec(clusters::probe(), 30));
-    for _ in 0..2_000 {
+    for _ in 0..10_000 {
         if REACHED.into_iter().all(|word| seen.contains(word)) {
             break;
         }
@@ -216,6 +218,65 @@ proptest! {
         let made = Made::at_once(&clusters::cluster(&objects), &Arc::new(facts));
         prop_assert_eq!(compile::judge::judge(&made.plan), Vec::<String>::new());
         prop_assert_eq!(closeby_nft::judge::judge(made.ruleset()), vec![]);
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(100))]
+
+    #[test]
+    fn explanations_agree_with_the_oracle(
+        objects in clusters::objects(),
+        facts in clusters::facts(),
+        probes in vec(clusters::probe(), 5),
+    ) {
+        let cluster = clusters::cluster(&objects);
+        let addresses = clusters::node_addresses();
+        let made = Made::at_once(&cluster, &Arc::new(facts.clone()));
+        let oracle = Oracle { cluster: &cluster, facts: &facts, addresses: &addresses };
+        let known = Knowledge {
+            cluster: &cluster,
+            plan: &made.plan,
+            rendered: &made.rendered,
+            addresses: addresses.clone(),
+        };
+        for probe in probes {
+            let answer = explain(&question(&probe), &known);
+            let expected = oracle.decide(&probe);
+            let used = answer.endpoints.iter().filter(|endpoint| endpoint.used);
+            let used: BTreeSet<String> = used.map(|endpoint| endpoint.endpoint.clone()).collect();
+            let (verdict, targets, masquerade) = in_words(&expected);
+            prop_assert_eq!(answer.verdict, verdict, "{:?} {}", probe, answer);
+            prop_assert_eq!(used, targets, "{:?} {}", probe, answer);
+            prop_assert_eq!(answer.masquerade, masquerade, "{:?} {}", probe, answer);
+        }
+    }
+}
+
+/// A question about this packet.
+fn question(probe: &Probe) -> Question {
+    Question {
+        from: probe.source,
+        to: Destination {
+            addr: probe.destination,
+            port: Port::new(probe.port).unwrap(),
+            proto: probe.proto,
+        },
+        interface: probe.iif.as_deref().map(Name::from),
+    }
+}
+
+/// A decision as an explanation says it: verdict, endpoints, masquerade.
+fn in_words(decision: &Decision) -> (&'static str, BTreeSet<String>, bool) {
+    match decision {
+        Decision::To(targets) => (
+            "forward",
+            targets.keys().map(|target| SocketAddr::from(*target).to_string()).collect(),
+            targets.values().any(|masqueraded| *masqueraded),
+        ),
+        Decision::Drop => ("drop", BTreeSet::new(), false),
+        Decision::Reject => ("reject", BTreeSet::new(), false),
+        Decision::Pass => ("pass", BTreeSet::new(), false),
     }
 }
 

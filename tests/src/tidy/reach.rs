@@ -45,13 +45,15 @@ pub fn declared(package: &str, manifest: &str) -> Vec<String> {
 
 /// Whether Cargo takes it for a target by its place alone.
 fn is_found_by_cargo(path: &str) -> bool {
-    match path.split('/').collect::<Vec<_>>()[1..] {
-        ["build.rs"] | ["src", "lib.rs" | "main.rs"] => true,
-        ["src", "bin", _] | ["src", "bin", _, "main.rs"] => true,
-        ["tests" | "benches" | "examples", _] => true,
-        ["tests" | "benches" | "examples", _, "main.rs"] => true,
-        _ => false,
-    }
+    matches!(
+        path.split('/').collect::<Vec<_>>()[1..],
+        ["build.rs"]
+            | ["src", "lib.rs" | "main.rs"]
+            | ["src", "bin", _]
+            | ["src", "bin", _, "main.rs"]
+            | ["tests" | "benches" | "examples", _]
+            | ["tests" | "benches" | "examples", _, "main.rs"]
+    )
 }
 
 /// Where the modules that a file declares are.
