@@ -68,7 +68,7 @@ pub fn cluster(changes: &[Change]) -> Cluster {
 }
 
 fn service_name() -> impl Strategy<Value = ServiceName> {
-    select(vec!["a", "b", "c", "d", "e"]).prop_map(|name| ServiceName::new("shop", name))
+    select(vec!["a", "b", "c", "d"]).prop_map(|name| ServiceName::new("shop", name))
 }
 
 fn slice_name() -> impl Strategy<Value = SliceName> {
@@ -171,7 +171,7 @@ fn slice_ports() -> impl Strategy<Value = Vec<SlicePort>> {
     let all = SERVICE_PORTS.map(|(name, proto, _)| (name, proto)).to_vec();
     // Another protocol under a known name: a port that no Service has.
     let strange = weighted(0.1, Just(("alt", L4Proto::Udp)));
-    (subsequence(all, 1..=5), strange, vec(select(vec![8080, 9090]), 6)).prop_map(
+    (subsequence(all, 3..=5), strange, vec(select(vec![8080, 9090]), 6)).prop_map(
         |(known, strange, numbers)| {
             known
                 .into_iter()
@@ -191,7 +191,7 @@ fn slice_ports() -> impl Strategy<Value = Vec<SlicePort>> {
 /// chance would have it: topology counts only when all of them are.
 fn endpoints(family: Family) -> impl Strategy<Value = Vec<Endpoint>> {
     let style = select(vec![(0, 0), (100, 0), (70, 0), (100, 100), (70, 70)]);
-    style.prop_flat_map(move |(zones, nodes)| vec(endpoint(family, zones, nodes), 0..=4))
+    style.prop_flat_map(move |(zones, nodes)| vec(endpoint(family, zones, nodes), 1..=4))
 }
 
 fn endpoint(family: Family, zones: u8, nodes: u8) -> impl Strategy<Value = Endpoint> {

@@ -44,7 +44,7 @@ fn generators_reach_everything() {
     let mut seen = BTreeSet::new();
     let addresses = clusters::node_addresses();
     let drawn = (clusters::objects(), clusters::facts(), vec(clusters::probe(), 30));
-    for _ in 0..10_000 {
+    for _ in 0..1_000 {
         if REACHED.into_iter().all(|word| seen.contains(word)) {
             break;
         }
@@ -65,7 +65,7 @@ fn generators_reach_everything() {
     assert_eq!(missing, Vec::<&str>::new(), "never drawn");
 }
 
-const REACHED: [&str; 29] = [
+const REACHED: [&str; 28] = [
     "contest",
     "not_asked",
     "policy_local",
@@ -94,7 +94,6 @@ const REACHED: [&str; 29] = [
     "Outside dropped",
     "Outside refused",
     "Outside passed",
-    "Node to one itself",
 ];
 
 fn word(decision: &Decision) -> &'static str {
