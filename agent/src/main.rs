@@ -22,7 +22,7 @@ const UNABLE: u8 = 3;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
-        None => run(cli.run),
+        None => run(&cli.run),
         Some(Command::Render { input }) => view(&input).and_then(|view| print(&view.text())),
         Some(Command::Explain { input, from, to, interface, output }) => {
             view(&input).and_then(|view| {
@@ -38,10 +38,21 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("closeby: {error:#}");
+            eprintln!("closeby: {}", in_words(&error));
             ExitCode::from(code(&error))
         }
     }
+}
+
+/// An error with its causes, each said once: some errors tell theirs themselves.
+fn in_words(error: &anyhow::Error) -> String {
+    let mut words = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !words.contains(&cause) {
+            words = format!("{words}: {cause}");
+        }
+    }
+    words
 }
 
 /// The exit code for an error.
@@ -60,7 +71,7 @@ fn code(error: &anyhow::Error) -> u8 {
 #[error("{0}")]
 struct Usage(&'static str);
 
-fn run(args: Run) -> anyhow::Result<()> {
+fn run(args: &Run) -> anyhow::Result<()> {
     start_log(args.log_format);
     let settings = settings(&args.input)?;
     for line in &settings.ignored {
