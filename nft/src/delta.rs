@@ -16,6 +16,7 @@ use std::fmt;
 
 use imbl::ordmap::DiffItem;
 
+use crate::elements::Difference;
 use crate::name::Name;
 use crate::ruleset::{
     Chain, Data, DataKind, Hook, Key, Rule, Ruleset, Set, SetSpec, Table, TableId,
@@ -224,7 +225,7 @@ impl<'a> SetChanges<'a> {
                 // Verdicts hold their chains until the set is gone, which the
                 // kernel must see before it deletes a chain.
                 if old.spec.data == DataKind::Verdict && !old.elements.is_empty() {
-                    changes.removed.push((name, old.elements.keys().cloned().collect()));
+                    changes.removed.push((name, old.elements.keys().collect()));
                 }
             }
         }
@@ -234,7 +235,7 @@ impl<'a> SetChanges<'a> {
                 _ => {
                     changes.created.push((name, &new.spec));
                     let elements = new.elements.iter();
-                    let added = elements.map(|(key, data)| (key.clone(), data.clone())).collect();
+                    let added = elements.map(|(key, data)| (key, data.clone())).collect();
                     changes.elements_added(name, added);
                 }
             }
@@ -244,14 +245,14 @@ impl<'a> SetChanges<'a> {
 
     fn elements(&mut self, name: &'a Name, old: &Set, new: &Set) {
         let (mut removed, mut added) = (Vec::new(), Vec::new());
-        for item in old.elements.diff(&new.elements) {
-            match item {
-                DiffItem::Add(key, data) => added.push((key.clone(), data.clone())),
-                DiffItem::Remove(key, _) => removed.push(key.clone()),
+        for difference in old.elements.diff(&new.elements) {
+            match difference {
+                Difference::Added(key, data) => added.push((key, data.clone())),
+                Difference::Removed(key) => removed.push(key),
                 // Adding over other data is EEXIST: remove, then add.
-                DiffItem::Update { new: (key, data), .. } => {
+                Difference::Changed(key, data) => {
                     removed.push(key.clone());
-                    added.push((key.clone(), data.clone()));
+                    added.push((key, data.clone()));
                 }
             }
         }

@@ -23,7 +23,7 @@ pub mod sizes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use closeby_nft::{Data, Family, Key, Name, Ruleset, Set, Table, TableId, Verdict};
+use closeby_nft::{Data, Elements, Family, Key, Name, Ruleset, Set, Table, TableId, Verdict};
 use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
 
@@ -114,7 +114,7 @@ impl Rendered {
             let content = Content::without_services(&plan.facts, family);
             let sets = SetKind::of_node(&plan.facts, family).map(|kind| {
                 let spec = kind.spec(blank.sizes.get(family, kind));
-                (kind.name(), Set { spec, elements: OrdMap::new() })
+                (kind.name(), Set { spec, elements: Elements::new() })
             });
             let table = Table { sets: sets.collect(), chains: OrdMap::new() };
             blank.ruleset.tables.insert(table_id(family), table);
@@ -167,7 +167,7 @@ impl Rendered {
 struct Content {
     family: Family,
     /// By [`SetKind::index`].
-    elements: [OrdMap<Key, Data>; SetKind::ALL.len()],
+    elements: [Elements; SetKind::ALL.len()],
     chains: OrdMap<Name, closeby_nft::Chain>,
     /// How many use what several may use.
     uses: OrdMap<Shared, u32>,
@@ -182,7 +182,7 @@ enum Shared {
 
 impl Content {
     fn without_services(facts: &Facts, family: Family) -> Self {
-        let mut elements = std::array::from_fn(|_| OrdMap::new());
+        let mut elements = std::array::from_fn(|_| Elements::new());
         elements[SetKind::NodeIps.index()] = elements::node_ips(facts, family);
         Self { family, elements, chains: chains::of_node(facts, family), uses: OrdMap::new() }
     }
@@ -191,6 +191,10 @@ impl Content {
         let shared = match item {
             Item::Own(kind, key, data) => {
                 self.elements[kind.index()].insert(key, data);
+                return;
+            }
+            Item::Pool(kind, at, slots) => {
+                self.elements[kind.index()].replace_group(at, slots);
                 return;
             }
             Item::Shared(kind, key) => Shared::Element(kind, key),
@@ -213,6 +217,10 @@ impl Content {
         let shared = match item {
             Item::Own(kind, key, _) => {
                 self.elements[kind.index()].remove(&key);
+                return;
+            }
+            Item::Pool(kind, at, _) => {
+                self.elements[kind.index()].replace_group(at, Vec::new());
                 return;
             }
             Item::Shared(kind, key) => Shared::Element(kind, key),
@@ -305,7 +313,7 @@ impl<'a> Change<'a> {
 /// What a Service contributes.
 fn items(service: &ServicePlan) -> impl Iterator<Item = (Family, Item)> {
     service.ports.iter().flat_map(|port| {
-        let mut items = Vec::with_capacity(port.cluster.backends.len() + 4);
+        let mut items = Vec::with_capacity(8);
         elements::of_port(port, &mut |item| items.push((port.family, item)));
         items
     })
