@@ -327,7 +327,7 @@ impl fmt::Display for Answer {
             "reject" => "refused".to_owned(),
             _ => "not for a Service".to_owned(),
         };
-        let zone = self.zone.as_ref().map_or("no zone".to_owned(), ToString::to_string);
+        let zone = self.zone.as_ref().map_or_else(|| "no zone".to_owned(), ToString::to_string);
         writeln!(f, "{} -> {}: {verdict}", self.from, self.to)?;
         writeln!(f, "  because  {}", self.reason)?;
         if let Some(service) = &self.service {

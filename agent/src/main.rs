@@ -22,7 +22,7 @@ const UNABLE: u8 = 3;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
-        None => run(cli.run),
+        None => run(&cli.run),
         Some(Command::Render { input }) => view(&input).and_then(|view| print(&view.text())),
         Some(Command::Explain { input, from, to, interface, output }) => {
             view(&input).and_then(|view| {
@@ -60,7 +60,7 @@ fn code(error: &anyhow::Error) -> u8 {
 #[error("{0}")]
 struct Usage(&'static str);
 
-fn run(args: Run) -> anyhow::Result<()> {
+fn run(args: &Run) -> anyhow::Result<()> {
     start_log(args.log_format);
     let settings = settings(&args.input)?;
     for line in &settings.ignored {
