@@ -6,3 +6,5 @@ pub mod netns;
 pub mod nft;
 pub mod rawdump;
 pub mod rulesets;
+pub mod simulated;
+pub mod small;
