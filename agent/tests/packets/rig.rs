@@ -2,6 +2,7 @@
 //! `explain`, and a look at the kernel's tables.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
@@ -15,8 +16,8 @@ use closeby_nft::kernel::{Kernel as _, Listing};
 use closeby_nft::socket::Netlink;
 use closeby_tools::lab::manifests::{self, Folder, Service};
 use closeby_tools::lab::{
-    Agent, Answer, Attach, Cluster, Family, Host, Kind, LabError, NodeSpec, Proto, Reply, SCRATCH,
-    Server, Spec,
+    Agent, Answer, Attach, Cluster, Family, Host, Kind, LabError, NodeSpec, Reply, SCRATCH, Server,
+    Spec,
 };
 use libtest_mimic::Failed;
 use serde_json::Value;
@@ -188,7 +189,7 @@ impl Site<'_> {
         &self,
         client: &Host,
         to: SocketAddr,
-        proto: Proto,
+        proto: impl Display,
     ) -> Result<Value, Failed> {
         let family = if to.is_ipv4() { Family::V4 } else { Family::V6 };
         let from = client.address(family);
@@ -226,7 +227,7 @@ impl Site<'_> {
         &self,
         client: &Host,
         to: SocketAddr,
-        proto: Proto,
+        proto: impl Display,
     ) -> Result<Saw, Failed> {
         let answer = self.explain(client, to, proto)?;
         let verdict = answer["verdict"].as_str().unwrap_or_default();
