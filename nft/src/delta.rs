@@ -234,8 +234,8 @@ impl<'a> SetChanges<'a> {
                 Some(old) if old.spec == new.spec => changes.elements(name, old, new),
                 _ => {
                     changes.created.push((name, &new.spec));
-                    let elements = new.elements.iter();
-                    let added = elements.map(|(key, data)| (key, data.clone())).collect();
+                    let mut added = Vec::with_capacity(new.elements.len());
+                    added.extend(new.elements.iter().map(|(key, data)| (key, data.clone())));
                     changes.elements_added(name, added);
                 }
             }

@@ -10,5 +10,7 @@ pub mod oracle;
 pub mod rawdump;
 pub mod rulesets;
 pub mod scenario;
+pub mod simulated;
+pub mod small;
 pub mod tidy;
 pub mod traced;

@@ -25,7 +25,7 @@ pub use plan::{
     Why,
 };
 
-use crate::model::{Cluster, Dirty, ServiceName};
+use crate::model::{Cluster, Dirty, Service, ServiceName};
 
 /// The plan that follows `previous` when `dirty` changed.
 ///
@@ -39,29 +39,37 @@ pub fn compile(
 ) -> NodePlan {
     let mut plan = previous.clone();
     plan.generation = previous.generation.next();
-    let names: Vec<&ServiceName> = if plan.facts == *facts {
-        dirty.services.iter().collect()
+    let found = |name| (name, cluster.service(name));
+    let services: Vec<(&ServiceName, Option<&Arc<Service>>)> = if plan.facts == *facts {
+        dirty.services.iter().map(found).collect()
     } else {
         plan.facts = facts.clone();
-        let gone = previous.services.keys().filter(|name| cluster.service(name).is_none());
-        cluster.services().keys().chain(gone).collect()
+        let gone = previous.services.keys().map(found).filter(|(_, service)| service.is_none());
+        let told = cluster.services().iter().map(|(name, service)| (name, Some(service)));
+        told.chain(gone).collect()
     };
     // Who owns an address may change with any Service; a loser is served when
     // the winner goes (projectcalico/felix #2770).
     let mut rivals = BTreeSet::new();
-    for name in &names {
-        let claim = cluster.service(name).map(|service| claims::of(service, facts));
+    for (name, service) in &services {
+        let claim = service.map(|service| claims::of(service, facts));
         rivals.extend(plan.claims.replace(name, claim));
     }
-    for name in names.into_iter().chain(&rivals) {
-        decide(&mut plan, cluster, facts, name);
+    for (name, service) in services.into_iter().chain(rivals.iter().map(found)) {
+        decide(&mut plan, cluster, facts, name, service);
     }
     plan
 }
 
 /// Decides one Service anew.
-fn decide(plan: &mut NodePlan, cluster: &Cluster, facts: &Facts, name: &ServiceName) {
-    let Some(service) = cluster.service(name) else {
+fn decide(
+    plan: &mut NodePlan,
+    cluster: &Cluster,
+    facts: &Facts,
+    name: &ServiceName,
+    service: Option<&Arc<Service>>,
+) {
+    let Some(service) = service else {
         plan.services.remove(name);
         return;
     };

@@ -169,7 +169,8 @@ struct Content {
     /// By [`SetKind::index`].
     elements: [Elements; SetKind::ALL.len()],
     chains: OrdMap<Name, closeby_nft::Chain>,
-    /// How many use what several may use.
+    /// How many use what several may use; an element that one uses is merely
+    /// there.
     uses: OrdMap<Shared, u32>,
 }
 
@@ -188,59 +189,62 @@ impl Content {
     }
 
     fn add(&mut self, item: Item, facts: &Facts) {
-        let shared = match item {
+        match item {
             Item::Own(kind, key, data) => {
                 self.elements[kind.index()].insert(key, data);
-                return;
             }
-            Item::Pool(kind, at, slots) => {
-                self.elements[kind.index()].replace_group(at, slots);
-                return;
+            Item::Pool(kind, at, slots) => self.elements[kind.index()].replace_group(at, slots),
+            Item::Shared(kind, key) => {
+                if self.elements[kind.index()].contains_key(&key) {
+                    *self.uses.entry(Shared::Element(kind, key)).or_insert(1) += 1;
+                } else {
+                    self.elements[kind.index()].insert(key, Data::None);
+                }
             }
-            Item::Shared(kind, key) => Shared::Element(kind, key),
-            Item::Class(class) => Shared::Class(class),
-        };
-        if let Some(count) = self.uses.get_mut(&shared) {
-            *count += 1;
-            return;
-        }
-        self.uses.insert(shared.clone(), 1);
-        match shared {
-            Shared::Element(kind, key) => {
-                self.elements[kind.index()].insert(key, Data::None);
+            Item::Class(class) => {
+                let uses = self.uses.entry(Shared::Class(class)).or_insert(0);
+                *uses += 1;
+                if *uses == 1 {
+                    self.add_class(class, facts);
+                }
             }
-            Shared::Class(class) => self.add_class(class, facts),
         }
     }
 
     fn remove(&mut self, item: Item, facts: &Facts) {
-        let shared = match item {
+        match item {
             Item::Own(kind, key, _) => {
                 self.elements[kind.index()].remove(&key);
-                return;
             }
-            Item::Pool(kind, at, _) => {
-                self.elements[kind.index()].replace_group(at, Vec::new());
-                return;
+            Item::Pool(kind, at, _) => self.elements[kind.index()].replace_group(at, Vec::new()),
+            Item::Shared(kind, key) => {
+                let shared = Shared::Element(kind, key.clone());
+                if self.uses.contains_key(&shared) {
+                    self.count_down(&shared, 1);
+                } else {
+                    self.elements[kind.index()].remove(&key);
+                }
             }
-            Item::Shared(kind, key) => Shared::Element(kind, key),
-            Item::Class(class) => Shared::Class(class),
+            Item::Class(class) => {
+                if self.count_down(&Shared::Class(class), 0) {
+                    self.remove_class(class, facts);
+                }
+            }
+        }
+    }
+
+    /// Counts one use less; at `least` nothing is counted any more, which it
+    /// says.
+    fn count_down(&mut self, shared: &Shared, least: u32) -> bool {
+        let Some(uses) = self.uses.get_mut(shared) else {
+            return false;
         };
-        match self.uses.get_mut(&shared) {
-            Some(count) if *count > 1 => {
-                *count -= 1;
-                return;
-            }
-            _ => {
-                self.uses.remove(&shared);
-            }
+        *uses = uses.saturating_sub(1);
+        let done = *uses <= least;
+        if done {
+            self.uses.remove(shared);
         }
-        match shared {
-            Shared::Element(kind, key) => {
-                self.elements[kind.index()].remove(&key);
-            }
-            Shared::Class(class) => self.remove_class(class, facts),
-        }
+        done
     }
 
     fn add_class(&mut self, class: Class, facts: &Facts) {
