@@ -13,7 +13,7 @@ Exit codes:
   0  done; with --once, the kernel has what the objects say
   1  failed: the message names the step, the object and what to do
   2  wrong flags, or a configuration file that cannot be read
-  3  this machine cannot do it: a privilege or a kernel feature is missing
+  3  not here: a privilege or a kernel feature is missing, or an agent runs already
 ";
 
 /// Keeps Kubernetes Service traffic close by: a node agent in the place of

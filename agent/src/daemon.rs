@@ -28,6 +28,9 @@ use crate::watch::folder;
 use crate::watch::manifests::{Folder, ManifestsError};
 use crate::watch::notify::{Watch, WatchError, Woken};
 
+/// How often `once` tries before it gives up.
+const ONCE_TRIES: usize = 5;
+
 /// Why the agent cannot run, or stopped without being told to.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
@@ -51,6 +54,9 @@ pub enum DaemonError {
     /// This process may not, or this kernel cannot.
     #[error("{0}")]
     Unable(String),
+    /// With `once`: the kernel refused again and again.
+    #[error("given up after {ONCE_TRIES} tries: {0}")]
+    Refused(String),
 }
 
 /// How the agent is to run.
@@ -119,22 +125,28 @@ fn work(
     let facts_of = facts_of(settings, node.clone(), families, host);
     let mut machine = Machine::new(node, facts_of, pace, kernel.send_limit());
     let published: Published = Arc::new(ArcSwapOption::empty());
-    let mut stuck = None;
+    let mut ended = Ok(());
+    let mut failures = 0;
     run(&mut machine, &mut kernel, inbox, &published, &mut |report, now| {
         say(report, now);
         match report {
             Report::Stuck { why } => {
-                stuck = Some(why.clone());
+                ended = Err(DaemonError::Unable(why.clone()));
                 false
             }
-            Report::Committed { .. } => !once,
+            Report::Failed { why, .. } if once => {
+                failures += 1;
+                ended = Err(DaemonError::Refused(why.clone()));
+                failures < ONCE_TRIES
+            }
+            Report::Committed { .. } => {
+                ended = Ok(());
+                !once
+            }
             Report::Failed { .. } | Report::Drift { .. } | Report::Notes(_) => true,
         }
     });
-    match stuck {
-        Some(why) => Err(DaemonError::Unable(why)),
-        None => Ok(()),
-    }
+    ended
 }
 
 /// The families that this kernel can program; an error names what is missing.

@@ -247,13 +247,7 @@ fn why(
     match (found.entry, origin) {
         (Entry::Forward { reach, .. }, _) => pool(reach),
         (Entry::ByOrigin, Origin::Pod | Origin::Node) => pool(Reach::Cluster),
-        (Entry::ByOrigin, Origin::Outside) if !found.port.local.backends.is_empty() => {
-            pool(Reach::Local)
-        }
-        (Entry::ByOrigin | Entry::Drop, _) => (
-            Some(Why::PolicyLocal.word()),
-            "the traffic policy is Local: other nodes have endpoints, this one has none".to_owned(),
-        ),
+        (Entry::ByOrigin, Origin::Outside) | (Entry::Drop, _) => pool(Reach::Local),
         (Entry::Reject, _) => (Some(Why::NoEndpoints.word()), Why::NoEndpoints.to_string()),
     }
 }

@@ -110,8 +110,9 @@ fn settings(input: &InputArgs) -> Result<Settings, ConfigError> {
 /// This node's name: the flag, then the file, then the host's name, trimmed and
 /// in lower case as kube-proxy takes it.
 fn node_name(input: &InputArgs, settings: &Settings) -> anyhow::Result<NodeName> {
-    let flag = input.hostname_override.as_deref().filter(|name| !name.is_empty());
-    if let Some(name) = flag.map(NodeName::from).or_else(|| settings.hostname_override.clone()) {
+    let flag = input.hostname_override.as_deref().map(|name| name.trim().to_lowercase());
+    let flag = flag.filter(|name| !name.is_empty()).map(|name| NodeName::from(name.as_str()));
+    if let Some(name) = flag.or_else(|| settings.hostname_override.clone()) {
         return Ok(name);
     }
     let name = nix::unistd::gethostname().context("cannot read the host name")?;

@@ -168,7 +168,7 @@ fn lost(
         Frontend::NodePort { .. } => format!("spec.ports[{index}].nodePort"),
     };
     let problem = format!(
-        "{frontend} belongs to the older Service {owner}; not served for this one until that one gives it up"
+        "{frontend} belongs to Service {owner}, which comes first (the oldest, then the least UID); not served for this one until that one gives it up"
     );
     note(service, field, problem)
 }

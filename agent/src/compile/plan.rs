@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use closeby_nft::{Family, L4Proto, Port};
 use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
 use serde::Serialize;
 
 use super::claims::Claims;
@@ -63,6 +64,18 @@ impl NodePlan {
     #[must_use]
     pub fn owner(&self, frontend: &Frontend) -> Option<&ServiceName> {
         self.claims.owner(frontend)
+    }
+
+    /// The notes on the Services that were decided otherwise in `before`.
+    #[must_use]
+    pub fn notes_since(&self, before: &Self) -> Vec<Note> {
+        let mut notes = Vec::new();
+        for item in before.services.diff(&self.services) {
+            if let DiffItem::Add(_, new) | DiffItem::Update { new: (_, new), .. } = item {
+                notes.extend(new.notes.iter().cloned());
+            }
+        }
+        notes
     }
 
     /// Whether two plans decide the same, whatever their generations.
@@ -231,6 +244,8 @@ pub enum Why {
     NoneForZone(Zone),
     /// No endpoint is ready: those that terminate and still serve.
     OnlyTerminating,
+    /// The policy is Local, and only other nodes have endpoints.
+    NoneOnNode,
     /// There is no endpoint to use.
     NoEndpoints,
 }
@@ -250,6 +265,7 @@ impl Why {
             Self::NodeWithoutZone => "node_without_zone",
             Self::NoneForZone(_) => "no_endpoint_for_zone",
             Self::OnlyTerminating => "only_terminating",
+            Self::NoneOnNode => "no_local_endpoint",
             Self::NoEndpoints => "no_endpoints",
         }
     }
@@ -278,6 +294,9 @@ impl fmt::Display for Why {
             Self::OnlyTerminating => {
                 f.write_str("no endpoint is ready: those that terminate and still serve")
             }
+            Self::NoneOnNode => f.write_str(
+                "the traffic policy is Local: other nodes have endpoints, this one has none",
+            ),
             Self::NoEndpoints => f.write_str("no endpoint is ready or serving"),
         }
     }

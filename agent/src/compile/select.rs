@@ -45,7 +45,14 @@ pub fn cluster_pool(candidates: &[Candidate<'_>], facts: &Facts) -> Pool {
 pub fn local_pool(candidates: &[Candidate<'_>]) -> Pool {
     let here = || candidates.iter().filter(|candidate| candidate.on_node);
     let ready = pool(here().filter(|candidate| candidate.life == Life::Ready), Why::PolicyLocal);
-    if ready.backends.is_empty() { last_resort(here()) } else { ready }
+    if !ready.backends.is_empty() {
+        return ready;
+    }
+    let resort = last_resort(here());
+    if resort.backends.is_empty() && any_usable(candidates) {
+        return Pool { why: Why::NoneOnNode, ..resort };
+    }
+    resort
 }
 
 /// Whether anybody anywhere could take a connection: what is dropped on this

@@ -1,7 +1,7 @@
 //! What follows of the settings on this very node.
 //!
-//! PURE: the Node and the host's addresses come in as values; when one of
-//! them changes, this is asked again.
+//! PURE: the Node and the host's addresses come in as values; when the Node
+//! changes, this is asked again.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

@@ -40,7 +40,7 @@ pub struct Settings {
     pub masquerade_all: bool,
     /// The mark that asks for it (`nftables.masqueradeBit`).
     pub masquerade_bit: MarkBit,
-    /// When to try again after a failure (`nftables.syncPeriod`).
+    /// How often everything is read back (`nftables.syncPeriod`).
     pub sync_period: Option<Duration>,
     /// How much time to leave between two commits (`nftables.minSyncPeriod`).
     pub min_sync_period: Option<Duration>,

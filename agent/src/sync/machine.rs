@@ -13,79 +13,16 @@ use std::sync::Arc;
 use closeby_nft::delta::diff;
 use closeby_nft::kernel::{Advice, CommitError, ListError, Listing, Receipt};
 use closeby_nft::{GenId, Ruleset};
-use imbl::ordmap::DiffItem;
 
+use super::effect::{Effect, Input, Report};
 use super::pace::{Moment, Pace};
 use super::stages::{Stage, stages};
 use crate::compile::{Facts, Generation, NodePlan, compile};
 use crate::fastpath::Snapshot;
-use crate::model::{Change, Cluster, Dirty, Node, NodeName, Note};
+use crate::model::{Cluster, Dirty, Node, NodeName};
 use crate::render::Rendered;
 use crate::render::snapshot::snapshot;
 use crate::render::tables::sizes::Sizes;
-
-/// What happened.
-#[derive(Clone, Debug)]
-pub enum Input {
-    /// Objects changed: together, one generation.
-    Changed(Vec<Change>),
-    /// The kernel's tables, or why they cannot be read.
-    Listed(Result<Listing, ListError>),
-    /// The outcome of [`Effect::Commit`].
-    Committed(Result<Receipt, CommitError>),
-    /// The kernel's count of transactions, or why it cannot be asked.
-    Polled(Result<GenId, ListError>),
-}
-
-/// What is to be done.
-#[derive(Clone, Debug)]
-pub enum Effect {
-    /// List our tables; answer with [`Input::Listed`].
-    List,
-    /// Commit this in one transaction; answer with [`Input::Committed`].
-    Commit(Arc<Stage>),
-    /// Let readers see this.
-    Publish(Box<Snapshot>),
-    /// Tell the operator.
-    Report(Report),
-}
-
-/// What an operator may want to know.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Report {
-    /// A generation is in the kernel.
-    Committed {
-        /// Which.
-        generation: Generation,
-        /// Services served.
-        services: usize,
-        /// Endpoints programmed, once for each address or NodePort that leads
-        /// to them.
-        endpoints: usize,
-        /// Elements added and removed by its transaction; both 0 when the
-        /// kernel had it already.
-        elements: (usize, usize),
-    },
-    /// A transaction failed; what is installed stays, and it is tried again.
-    Failed {
-        /// Why, with the object.
-        why: String,
-        /// When it is tried again.
-        retry_at: Moment,
-    },
-    /// Nothing helps without the operator.
-    Stuck {
-        /// Why, and what to do.
-        why: String,
-    },
-    /// Somebody else changed our tables; they are repaired now.
-    Drift {
-        /// How many operations the repair takes.
-        ops: usize,
-    },
-    /// What was left out of the plan, and why.
-    Notes(Vec<Note>),
-}
 
 /// How the node and its settings become facts, given its Node object.
 pub type FactsOf = Box<dyn Fn(Option<&Node>) -> Facts + Send>;
@@ -247,7 +184,7 @@ impl Machine {
             snapshot: Snapshot::empty(facts.clone()),
         });
         let plan = compile(&before.plan, &self.cluster, &facts, &dirty);
-        let notes = new_notes(&before.plan, &plan);
+        let notes = plan.notes_since(&before.plan);
         self.desired = Some(Desired {
             rendered: before.rendered.next(&plan),
             snapshot: snapshot(&before.snapshot, &before.plan, &plan),
@@ -456,15 +393,4 @@ impl Machine {
             elements,
         }));
     }
-}
-
-/// The notes of the Services that were decided anew.
-fn new_notes(before: &NodePlan, after: &NodePlan) -> Vec<Note> {
-    let mut notes = Vec::new();
-    for item in before.services.diff(&after.services) {
-        if let DiffItem::Add(_, new) | DiffItem::Update { new: (_, new), .. } = item {
-            notes.extend(new.notes.iter().cloned());
-        }
-    }
-    notes
 }

@@ -3,10 +3,12 @@
 //! [`machine`] is the only mutable brain: pure, inputs in, effects out. The
 //! loop in [`run`] performs the effects and chooses nothing.
 
+pub mod effect;
 pub mod machine;
 pub mod pace;
 pub mod run;
 pub mod stages;
 
-pub use machine::{Effect, Input, Machine, Report};
+pub use effect::{Effect, Input, Report};
+pub use machine::Machine;
 pub use pace::{Moment, Pace};

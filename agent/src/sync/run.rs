@@ -12,7 +12,8 @@ use arc_swap::ArcSwapOption;
 use closeby_nft::Kernel;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
-use super::machine::{Effect, Input, Machine, Report};
+use super::effect::{Effect, Input, Report};
+use super::machine::Machine;
 use super::pace::Moment;
 use crate::fastpath::Snapshot;
 use crate::model::Change;

@@ -37,13 +37,44 @@ pub struct TooLarge {
 
 /// The transactions that carry out `delta`, none larger than `limit` bytes.
 ///
+/// Chains that go, go last, in a transaction of their own: kernels before 6.2
+/// let go of a chain only some time after the element that led to it is gone
+/// (k/k #122604). No packet reaches them meanwhile, and what is refused then
+/// holds nothing else up.
+///
 /// # Errors
-/// When it takes more than one, and the tables are live.
+/// When the rest takes more than one, and the tables are live.
 pub fn stages(
-    delta: Delta,
+    mut delta: Delta,
     installed: &Ruleset,
     limit: usize,
 ) -> Result<VecDeque<Arc<Stage>>, TooLarge> {
+    let leaving: Vec<bool> = delta.ops.iter().map(|op| leaves(op, &delta)).collect();
+    let mut leaving = leaving.into_iter();
+    let cleanup = delta.ops.extract_if(.., |_| leaving.next().unwrap_or(false)).collect();
+    let cleanup = Delta { ops: cleanup };
+    let mut stages =
+        if delta.is_empty() { VecDeque::new() } else { load(delta, installed, limit)? };
+    if !cleanup.is_empty() {
+        let batch = Batch::of(&cleanup);
+        stages.push_back(Arc::new(Stage { delta: cleanup, batch }));
+    }
+    Ok(stages)
+}
+
+/// Whether `op` deletes a chain that does not come again in `delta`.
+fn leaves(op: &Op, delta: &Delta) -> bool {
+    let Verb::DeleteChain { chain } = &op.verb else {
+        return false;
+    };
+    !delta.ops.iter().any(|other| {
+        other.table == op.table
+            && matches!(&other.verb, Verb::AddChain { chain: added, .. } if added == chain)
+    })
+}
+
+/// The transactions for all that packets can meet.
+fn load(delta: Delta, installed: &Ruleset, limit: usize) -> Result<VecDeque<Arc<Stage>>, TooLarge> {
     let batch = Batch::of(&delta);
     let len = batch.bytes().len();
     if len <= limit {

@@ -17,6 +17,8 @@ use crate::model::{
     Change, Kind, NodeName, Note, ObjectRef, ServiceName, SliceName, quoted, shown,
 };
 
+/// Notes about unknown fields of one object before the rest is counted.
+const UNKNOWN_MAX: usize = 20;
 /// Names of objects that a note lists before it counts the rest.
 const LISTED_MAX: usize = 5;
 
@@ -118,6 +120,20 @@ pub fn unreadable_file(
     let mut reader = Reader::new(path);
     reader.broken(None, problem);
     reader.finish(previous)
+}
+
+/// What is said about fields that are not known.
+fn unknown_notes(object: &ObjectRef, unknown: Vec<(String, String)>) -> Vec<Note> {
+    let rest = unknown.len().saturating_sub(UNKNOWN_MAX);
+    let note = |(field, problem)| Note { object: object.clone(), field, problem };
+    let mut notes: Vec<Note> = unknown.into_iter().take(UNKNOWN_MAX).map(note).collect();
+    if rest > 0 {
+        notes.push(note((
+            String::new(),
+            format!("has {rest} more unknown fields; all are ignored"),
+        )));
+    }
+    notes
 }
 
 /// Puts the files together. Of two objects of one name, the one in the first
@@ -288,11 +304,7 @@ impl<'a> Reader<'a> {
             return;
         };
         let object = id.to_ref(self.path);
-        notes.extend(unknown_fields(kind, value).into_iter().map(|(field, problem)| Note {
-            object: object.clone(),
-            field,
-            problem,
-        }));
+        notes.extend(unknown_notes(&object, unknown_fields(kind, value)));
         self.content.objects.push(Object { id, change: Arc::new(change), notes });
     }
 

@@ -43,13 +43,15 @@ impl File {
         self.path.ends_with("/tests.rs")
             || in_folder("suites")
             || in_folder("benches")
-            || self.path.starts_with("tools/tests/")
+            || self.path.split('/').nth(1) == Some("tests")
     }
 
-    /// Its package, and its path in there without `src/` and `.rs`.
+    /// Its package, and its path in there without `src/` and `.rs`. The tests
+    /// beside a package are users of it, as those of package `tests` are.
     #[must_use]
     pub fn place(&self) -> (&str, &str) {
         let (package, rest) = self.path.split_once('/').unwrap_or(("", &self.path));
+        let package = if rest.starts_with("tests/") { "tests" } else { package };
         let rest = rest.strip_prefix("src/").unwrap_or(rest);
         let rest = rest.strip_suffix(".rs").unwrap_or(rest);
         (package, rest.strip_suffix("/mod").unwrap_or(rest))

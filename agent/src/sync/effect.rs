@@ -1,0 +1,76 @@
+//! What goes into the machine, and what it wants done: the words between the
+//! pure part and the loop around it.
+
+use std::sync::Arc;
+
+use closeby_nft::GenId;
+use closeby_nft::kernel::{CommitError, ListError, Listing, Receipt};
+
+use super::pace::Moment;
+use super::stages::Stage;
+use crate::compile::Generation;
+use crate::fastpath::Snapshot;
+use crate::model::{Change, Note};
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Objects changed: together, one generation.
+    Changed(Vec<Change>),
+    /// The kernel's tables, or why they cannot be read.
+    Listed(Result<Listing, ListError>),
+    /// The outcome of [`Effect::Commit`].
+    Committed(Result<Receipt, CommitError>),
+    /// The kernel's count of transactions, or why it cannot be asked.
+    Polled(Result<GenId, ListError>),
+}
+
+/// What is to be done.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// List our tables; answer with [`Input::Listed`].
+    List,
+    /// Commit this in one transaction; answer with [`Input::Committed`].
+    Commit(Arc<Stage>),
+    /// Let readers see this.
+    Publish(Box<Snapshot>),
+    /// Tell the operator.
+    Report(Report),
+}
+
+/// What an operator may want to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// A generation is in the kernel.
+    Committed {
+        /// Which.
+        generation: Generation,
+        /// Services served.
+        services: usize,
+        /// Endpoints programmed, once for each address or NodePort that leads
+        /// to them.
+        endpoints: usize,
+        /// Elements added and removed by its transaction; both 0 when the
+        /// kernel had it already.
+        elements: (usize, usize),
+    },
+    /// A transaction failed; what is installed stays, and it is tried again.
+    Failed {
+        /// Why, with the object.
+        why: String,
+        /// When it is tried again.
+        retry_at: Moment,
+    },
+    /// Nothing helps without the operator.
+    Stuck {
+        /// Why, and what to do.
+        why: String,
+    },
+    /// Somebody else changed our tables; they are repaired now.
+    Drift {
+        /// How many operations the repair takes.
+        ops: usize,
+    },
+    /// What was left out of the plan, and why.
+    Notes(Vec<Note>),
+}
