@@ -4,50 +4,16 @@
 //! `cargo bench -p closeby-tools --bench pipeline`
 
 use std::hint::black_box;
-use std::sync::Arc;
 
-use closeby::compile::{Facts, NodePlan, compile, compile_all};
-use closeby::fastpath::Snapshot;
-use closeby::model::{Change, Cluster};
-use closeby::render::Rendered;
-use closeby::render::snapshot::snapshot;
-use closeby::render::tables::sizes::Sizes;
+use closeby::model::Change;
 use closeby_nft::delta::diff;
 use closeby_nft::{Batch, Ruleset};
 use closeby_tools::clusters::{self, Shape};
+use closeby_tools::pipeline::Derived;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 
 const SERVICES: [u32; 3] = [1_000, 10_000, 30_000];
 const ENDPOINTS: u32 = 10;
-
-/// Everything that follows from a cluster.
-#[derive(Clone)]
-struct Derived {
-    plan: NodePlan,
-    rendered: Rendered,
-    snapshot: Snapshot,
-}
-
-impl Derived {
-    fn cold(cluster: &Cluster, facts: &Arc<Facts>) -> Self {
-        let plan = compile_all(cluster, facts);
-        let empty = NodePlan::empty(facts.clone());
-        Self {
-            rendered: Rendered::nothing(Sizes::default()).next(&plan),
-            snapshot: snapshot(&Snapshot::empty(facts.clone()), &empty, &plan),
-            plan,
-        }
-    }
-
-    fn after(&self, cluster: &Cluster, facts: &Arc<Facts>, dirty: &closeby::model::Dirty) -> Self {
-        let plan = compile(&self.plan, cluster, facts, dirty);
-        Self {
-            rendered: self.rendered.next(&plan),
-            snapshot: snapshot(&self.snapshot, &self.plan, &plan),
-            plan,
-        }
-    }
-}
 
 fn cold(c: &mut Criterion) {
     let mut group = c.benchmark_group("cold");
@@ -58,7 +24,7 @@ fn cold(c: &mut Criterion) {
         group.bench_function(BenchmarkId::from_parameter(services), |b| {
             b.iter(|| {
                 let derived = Derived::cold(&cluster, &facts);
-                let delta = diff(&Ruleset::default(), derived.rendered.ruleset());
+                let delta = diff(&Ruleset::default(), derived.ruleset());
                 black_box(Batch::of(&delta).bytes().len())
             });
         });
@@ -83,7 +49,7 @@ fn one_endpoint(c: &mut Criterion) {
                 let slice = clusters::slice(shape, index, count);
                 let dirty = cluster.apply(Change::Slice(slice));
                 let next = derived.after(&cluster, &facts, &dirty);
-                let delta = diff(derived.rendered.ruleset(), next.rendered.ruleset());
+                let delta = diff(derived.ruleset(), next.ruleset());
                 derived = next;
                 black_box(Batch::of(&delta).bytes().len())
             });

@@ -22,13 +22,15 @@ pub struct Shape {
     pub zones: u32,
     /// The family of its addresses.
     pub family: Family,
+    /// The protocol of every port.
+    pub proto: L4Proto,
 }
 
 impl Shape {
     /// So many Services with so many IPv4 endpoints each, without hints.
     #[must_use]
     pub fn flat(services: u32, endpoints: u32) -> Self {
-        Self { services, endpoints, zones: 0, family: Family::Ip }
+        Self { services, endpoints, zones: 0, family: Family::Ip, proto: L4Proto::Tcp }
     }
 }
 
@@ -84,7 +86,7 @@ pub fn service(shape: Shape, index: u32) -> Service {
         cluster_ips: vec![service_addr(shape.family, index)],
         ports: vec![ServicePort {
             name: PortName::from("http"),
-            proto: L4Proto::Tcp,
+            proto: shape.proto,
             port: port(80),
             node_port: None,
         }],
@@ -102,7 +104,7 @@ pub fn slice(shape: Shape, index: u32, endpoints: u32) -> Slice {
         family: shape.family,
         ports: vec![SlicePort {
             name: PortName::from("http"),
-            proto: L4Proto::Tcp,
+            proto: shape.proto,
             port: port(8080),
         }],
         endpoints: (0..endpoints).map(|slot| endpoint(shape, index, slot)).collect(),

@@ -1,6 +1,8 @@
 //! Tools around closeby: [`lab`] builds a cluster of network namespaces with real servers and
 //! clients; it knows Kubernetes objects only as files to write, and nothing of closeby's insides.
-//! [`clusters`] makes synthetic clusters of any size for benchmarks.
+//! [`clusters`] makes synthetic clusters of any size for benchmarks, and [`pipeline`] what follows
+//! from them.
 
 pub mod clusters;
 pub mod lab;
+pub mod pipeline;

@@ -1,12 +1,70 @@
 //! One generation's decisions, laid out for lookups: immutable, without lock,
 //! and without allocation when read.
 
+use std::hash::{BuildHasherDefault, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use imbl::OrdMap;
+use imbl::GenericHashMap;
+use imbl::shared_ptr::DefaultSharedPtr;
 
 use crate::compile::{Backend, Facts, Frontend, Generation};
+
+/// A map that is only looked up in, never listed: found faster by hash than by
+/// order, and copied as cheaply.
+pub type Lookup<K, V> = GenericHashMap<K, V, BuildHasherDefault<Mix>, DefaultSharedPtr>;
+
+/// Hashes addresses and ports in a few instructions (FxHash).
+///
+/// It needs no secret: keys come from the API, where whoever may write them can
+/// do worse than make a lookup slow.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Mix(u64);
+
+impl Mix {
+    fn add(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
+    }
+}
+
+impl Hasher for Mix {
+    fn finish(&self) -> u64 {
+        // Multiplication mixes upwards, and the map reads the lower half.
+        self.0 ^ self.0 >> 32
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for part in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..part.len()].copy_from_slice(part);
+            self.add(u64::from_ne_bytes(word));
+        }
+    }
+
+    fn write_u8(&mut self, number: u8) {
+        self.add(number.into());
+    }
+
+    fn write_u16(&mut self, number: u16) {
+        self.add(number.into());
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.add(number.into());
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.add(number);
+    }
+
+    fn write_isize(&mut self, number: isize) {
+        self.write_usize(number.cast_unsigned());
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        self.add(u64::try_from(number).unwrap_or(u64::MAX));
+    }
+}
 
 /// What happens to new connections, by frontend.
 ///
@@ -19,10 +77,10 @@ pub struct Snapshot {
     /// The node it is for.
     pub facts: Arc<Facts>,
     /// What happens, by frontend.
-    pub targets: OrdMap<Frontend, Target>,
+    pub targets: Lookup<Frontend, Target>,
     /// Every ClusterIP, and how many frontends it has: other ports of it are
     /// refused.
-    pub cluster_ips: OrdMap<IpAddr, u32>,
+    pub cluster_ips: Lookup<IpAddr, u32>,
 }
 
 /// What happens to a new connection.
@@ -51,8 +109,8 @@ impl Snapshot {
         Self {
             generation: Generation::default(),
             facts,
-            targets: OrdMap::new(),
-            cluster_ips: OrdMap::new(),
+            targets: Lookup::default(),
+            cluster_ips: Lookup::default(),
         }
     }
 }

@@ -36,6 +36,7 @@ mod enter;
 mod error;
 mod host;
 mod ip;
+mod line;
 pub mod manifests;
 mod netns;
 mod ready;
@@ -48,6 +49,7 @@ pub use client::{Answer, Conversation, Proto, Reply, Request};
 pub use enter::{Entry, SCRATCH, enter};
 pub use error::LabError;
 pub use host::{Host, Kind};
+pub use line::Line;
 pub use netns::Netns;
 pub use server::Server;
 pub use spec::{

@@ -21,7 +21,10 @@ pub struct Netns {
 
 impl Netns {
     /// Makes a namespace; `own_run` gives what runs in it a private, empty `/run`.
-    pub(super) fn new(own_run: bool) -> Result<Self, LabError> {
+    ///
+    /// # Errors
+    /// Where the kernel refuses: outside of [`super::enter`] it takes root.
+    pub fn new(own_run: bool) -> Result<Self, LabError> {
         in_new_thread(|| {
             unshare(CloneFlags::CLONE_NEWNET).map_err(LabError::sys("making a namespace"))?;
             let net = open_own("net")?;

@@ -1,0 +1,158 @@
+//! The end of the line: counts what arrives, and while somebody looks, tells which packet came to
+//! which endpoint. Watching costs the sender time, so nobody looks while times are taken.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use anyhow::Context;
+use closeby_nft::nfnl;
+use closeby_tools::lab::{Line, Netns};
+use nix::errno::Errno;
+use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, sockopt};
+
+use crate::flood::{Packets, Sender};
+use crate::{inside, nft};
+
+/// The port of every endpoint.
+pub(crate) const PORT: u16 = 8080;
+
+/// Room for what comes while nobody reads.
+const RECEIVE_BUFFER: usize = 4 << 20;
+
+/// Counts packets to endpoints, then drops them: no socket, no answer, no more work.
+const RULES: &str = "\
+table ip bench {
+	counter arrived { }
+	chain prerouting {
+		type filter hook prerouting priority raw; policy drop;
+		udp dport 8080 counter name arrived
+	}
+}
+";
+
+/// Counts packets that nobody translated before the table under test may refuse them.
+const WATCH: &str = "\
+table ip bench {
+	counter missed { }
+	chain forward {
+		type filter hook forward priority -1; policy accept;
+		ip daddr 10.96.0.0/12 counter name missed drop
+	}
+}
+";
+
+/// Prepares the end of a line.
+pub(crate) fn prepare(line: &Line) -> anyhow::Result<()> {
+    nft::load(&line.sink, RULES).context("preparing the sink")
+}
+
+/// Prepares a router to count what it does not translate.
+pub(crate) fn prepare_watch(line: &Line) -> anyhow::Result<()> {
+    nft::load(&line.router, WATCH).context("preparing the router")
+}
+
+/// Packets that arrived at endpoints so far.
+pub(crate) fn arrived(line: &Line) -> anyhow::Result<u64> {
+    nft::counted(&line.sink, "arrived")
+}
+
+/// Packets to Services that were not translated so far.
+pub(crate) fn missed(line: &Line) -> anyhow::Result<u64> {
+    nft::counted(&line.router, "missed")
+}
+
+/// One packet as it arrived.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival {
+    /// Who sent it.
+    pub(crate) from: SocketAddrV4,
+    /// The endpoint.
+    pub(crate) to: SocketAddrV4,
+    /// What it carries.
+    pub(crate) number: u32,
+}
+
+/// Sees every packet that arrives, while it exists.
+#[derive(Debug)]
+pub(crate) struct Watch(OwnedFd);
+
+impl Watch {
+    /// Begins to look.
+    pub(crate) fn open(netns: &Netns) -> anyhow::Result<Self> {
+        inside(netns, || {
+            let flags = SockFlag::SOCK_CLOEXEC;
+            let all = SockProtocol::EthAll;
+            let fd = socket::socket(AddressFamily::Packet, SockType::Datagram, flags, all)
+                .context("opening a packet socket")?;
+            if socket::setsockopt(&fd, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
+                socket::setsockopt(&fd, sockopt::RcvBuf, &RECEIVE_BUFFER)?;
+            }
+            Ok(Self(fd))
+        })
+    }
+
+    /// The next packet to an endpoint; `None` if there is none now.
+    pub(crate) fn next(&self) -> anyhow::Result<Option<Arrival>> {
+        let mut packet = [0; 64];
+        loop {
+            match socket::recv(self.0.as_raw_fd(), &mut packet, MsgFlags::MSG_DONTWAIT) {
+                Err(Errno::EAGAIN) => return Ok(None),
+                Err(Errno::EINTR | Errno::ENOBUFS) => {}
+                Err(errno) => return Err(errno).context("reading a packet"),
+                Ok(len) => {
+                    let arrival = packet.get(..len).and_then(read);
+                    if let Some(arrival) = arrival.filter(|arrival| arrival.to.port() == PORT) {
+                        return Ok(Some(arrival));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A UDP packet of ours; nothing for any other.
+fn read(packet: &[u8]) -> Option<Arrival> {
+    let addr = |at: usize| packet.get(at..at + 4).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
+    let port = |at: usize| packet.get(at..at + 2).and_then(|bytes| <[u8; 2]>::try_from(bytes).ok());
+    if packet.first() != Some(&0x45) || packet.get(9) != Some(&17) {
+        return None;
+    }
+    let at = |addr_at, port_at| {
+        let addr = Ipv4Addr::from(addr(addr_at)?);
+        Some(SocketAddrV4::new(addr, u16::from_be_bytes(port(port_at)?)))
+    };
+    Some(Arrival { from: at(12, 20)?, to: at(16, 22)?, number: u32::from_be_bytes(addr(28)?) })
+}
+
+/// Answers these packets, so that their connections are established.
+pub(crate) fn answer(line: &Line, arrivals: &[Arrival]) -> anyhow::Result<()> {
+    let mut answers = Packets::default();
+    for arrival in arrivals {
+        answers.push(arrival.to, arrival.from, arrival.number);
+    }
+    Sender::open(&line.sink)?.send(&answers).map(|_| ())
+}
+
+/// Forgets the connections that a router tracks.
+pub(crate) fn forget(netns: &Netns) -> anyhow::Result<()> {
+    /// `NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_DELETE`, which without a tuple means all.
+    const DELETE: u16 = 1 << 8 | 2;
+    let fd = inside(netns, || {
+        let (flags, netfilter) = (SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkNetFilter);
+        let socket = socket::socket(AddressFamily::Netlink, SockType::Raw, flags, netfilter);
+        socket.context("opening a socket to connection tracking")
+    })?;
+    let mut bytes = Vec::new();
+    let flags = nfnl::REQUEST | nfnl::ACK;
+    let head = nfnl::Head { kind: DELETE, flags, seq: 1, family: 0, res_id: 0 };
+    let message = nfnl::begin_message(&mut bytes, head);
+    nfnl::end_message(&mut bytes, &message);
+    socket::send(fd.as_raw_fd(), &bytes, MsgFlags::empty()).context("flushing connections")?;
+    let mut answer = [0; 1024];
+    let len = socket::recv(fd.as_raw_fd(), &mut answer, MsgFlags::empty())?;
+    for message in nfnl::messages(answer.get(..len).unwrap_or_default()) {
+        let verdict = nfnl::verdict(&message?)?;
+        anyhow::ensure!(verdict.errno == 0, "connections were not flushed: {}", verdict.errno);
+    }
+    Ok(())
+}
