@@ -44,12 +44,15 @@ impl File {
             || in_folder("suites")
             || in_folder("benches")
             || self.path.starts_with("tools/tests/")
+            || self.path.starts_with("agent/tests/")
     }
 
-    /// Its package, and its path in there without `src/` and `.rs`.
+    /// Its package, and its path in there without `src/` and `.rs`. A package's
+    /// suites may see what the tests may.
     #[must_use]
     pub fn place(&self) -> (&str, &str) {
         let (package, rest) = self.path.split_once('/').unwrap_or(("", &self.path));
+        let package = if rest.starts_with("tests/") { "tests" } else { package };
         let rest = rest.strip_prefix("src/").unwrap_or(rest);
         let rest = rest.strip_suffix(".rs").unwrap_or(rest);
         (package, rest.strip_suffix("/mod").unwrap_or(rest))
