@@ -4,7 +4,7 @@
 //! The rules stay when it ends, however it ends.
 
 use std::collections::BTreeSet;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
@@ -231,12 +231,13 @@ fn host_error(what: &'static str, errno: nix::errno::Errno) -> DaemonError {
 
 /// Tells the operator; generations also on standard output, a line each, for
 /// programs that wait for them.
-#[expect(clippy::print_stdout, reason = "the protocol of `--manifests`")]
 fn say(report: &Report, now: Moment) {
     match report {
         Report::Committed { generation, services, endpoints, elements: (added, removed) } => {
             info!(%generation, services, endpoints, added, removed, "committed");
-            println!(
+            // A reader that left is no reason to stop serving.
+            let _ = writeln!(
+                io::stdout(),
                 "generation {generation} committed: {services} services, {endpoints} endpoints"
             );
         }

@@ -82,15 +82,15 @@ fn a_stranger_between_two_parts_of_a_load_is_noticed() {
     world.change(&objects());
     world.answer();
     assert!(world.is_waiting(), "the first part");
-    world.answer_after(Some(Foreign::DeleteElements));
+    world.answer_after(Some(Foreign::AddElement));
     while world.is_waiting() {
         world.answer();
     }
-    // What it went on to load may hide the damage; the look must come all the same.
-    let looked = world.kernel.commit_count();
+    // No part removes it, and the last receipt follows on the one before.
     world.pass(SECOND);
     world.settle(FEW);
-    assert_eq!(ours(world.kernel.ruleset()), world.wanted(), "after {looked} transactions");
+    assert_eq!(ours(world.kernel.ruleset()), world.wanted());
+    assert_eq!(drifts(&world), 1, "{:?}", world.reports);
 }
 
 #[test]
@@ -104,6 +104,23 @@ fn a_refused_change_is_due_again_when_it_said() {
     };
     assert_eq!(world.machine.wake_at(), *retry_at);
     world.settle(FEW);
+}
+
+/// Whether the transaction is there or not.
+#[test]
+fn after_a_lost_answer_it_looks_before_it_writes() {
+    for committed in [true, false] {
+        let mut world = settled(Duration::ZERO, usize::MAX);
+        world.kernel.fail_next(Fault::LoseAnswer { committed });
+        world.change(&small_change(1));
+        world.answer();
+        let written = world.kernel.commit_count();
+        world.pass(SECOND);
+        world.answer();
+        assert_eq!(world.kernel.commit_count(), written, "it looked");
+        assert_eq!(world.is_settled(), committed);
+        world.settle(FEW);
+    }
 }
 
 #[test]
@@ -183,11 +200,10 @@ fn failures_are_forgotten_once_it_is_as_it_should_be() {
 #[test]
 fn its_own_looks_do_not_delay_the_next_repair() {
     let mut world = settled(Duration::ZERO, usize::MAX);
-    for count in [1, 2, 3, 1, 2, 3] {
+    for count in [1, 2, 1, 2, 1, 2, 1, 2] {
         world.kernel.fail_next(Fault::LoseAnswer { committed: false });
         world.change(&small_change(count));
         world.settle(FEW);
-        world.pass(SECOND);
     }
     let damaged = world.now;
     world.foreign(Foreign::Flush);

@@ -2,9 +2,10 @@
 //! one makes of that.
 
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use closeby_nft::Ruleset;
 use closeby_tools::lab::{Answer, Family, Host, Proto, Request};
@@ -13,7 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::Trials;
-use super::rig::{BY_NODE_RANGE, Rig, Saw, Site, at_vip, check, service};
+use super::rig::{BY_NODE_RANGE, PATIENCE, Rig, Saw, Site, at_vip, check, nft, service, until};
 
 pub(crate) const ALL: Trials = &[
     ("a_restart_commits_nothing_and_loses_nothing", a_restart_commits_nothing_and_loses_nothing),
@@ -21,12 +22,16 @@ pub(crate) const ALL: Trials = &[
         "what_changed_meanwhile_is_mended_at_the_start",
         what_changed_meanwhile_is_mended_at_the_start,
     ),
+    ("killed_at_any_moment_it_leaves_all_or_nothing", killed_at_any_moment),
     ("once_leaves_the_rules", once_leaves_the_rules),
     ("a_second_agent_is_refused", a_second_agent_is_refused),
     ("signals_end_it_well_and_the_rules_stay", signals_end_it_well_and_the_rules_stay),
     ("without_rights_it_says_so", without_rights_it_says_so),
 ];
 
+/// Between two moments of killing it, and how often it may be done by then.
+const STEP: Duration = Duration::from_millis(1);
+const ENOUGH: usize = 5;
 /// Restarts under way while requests are sent.
 const RESTARTS: usize = 3;
 
@@ -93,13 +98,40 @@ fn what_changed_meanwhile_is_mended_at_the_start(rig: &Rig) -> Result<(), Failed
     Ok(())
 }
 
+/// A little later each time, from before it has begun until well after it is done.
+fn killed_at_any_moment(rig: &Rig) -> Result<(), Failed> {
+    let mut site = site(rig)?;
+    site.start()?;
+    let all = site.listing()?.ruleset;
+    site.kill();
+    let (mut nothing, mut done) = (0, 0);
+    for delay in (0..).map(|round| STEP * round) {
+        nft(site.node, "flush ruleset")?;
+        let agent = Running::spawn(&site, &mut site.command())?;
+        let moment = Instant::now() + delay;
+        until(PATIENCE, "the moment", || Ok(Instant::now() >= moment))?;
+        drop(agent);
+        let left = site.listing()?.ruleset;
+        match (left == Ruleset::default(), left == all) {
+            (true, _) => nothing += 1,
+            (_, true) => done += 1,
+            _ => return Err(format!("half of it, killed after {delay:?}: {left:?}").into()),
+        }
+        if done == ENOUGH {
+            break;
+        }
+    }
+    check(nothing > 0, "killed before it was done", &nothing)?;
+    site.start()?;
+    check(site.listing()?.ruleset == all, "the next one finds its way", &())
+}
+
 fn once_leaves_the_rules(rig: &Rig) -> Result<(), Failed> {
     let mut site = site(rig)?;
     let mut command = site.command();
-    command.arg("--once").stdout(Stdio::null()).stderr(Stdio::piped());
-    let output = site.node.spawn(&mut command)?.wait_with_output()?;
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    check(output.status.code() == Some(0), "exit code", &said)?;
+    command.arg("--once");
+    let (code, said) = Running::spawn(&site, &mut command)?.end()?;
+    check(code == Some(0), "exit code", &said)?;
     let left = site.listing()?;
     site.start()?;
     check(site.listing()? == left, "an agent finds nothing to do", &())?;
@@ -111,11 +143,8 @@ fn a_second_agent_is_refused(rig: &Rig) -> Result<(), Failed> {
     let mut site = site(rig)?;
     site.start()?;
     let before = site.listing()?;
-    let mut command = site.command();
-    command.stdout(Stdio::null()).stderr(Stdio::piped());
-    let output = site.node.spawn(&mut command)?.wait_with_output()?;
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    check(output.status.code() == Some(3), "exit code", &output.status)?;
+    let (code, said) = Running::spawn(&site, &mut site.command())?.end()?;
+    check(code == Some(3), "exit code", &(code, &said))?;
     check(said.contains("another closeby agent runs in this network namespace"), "why", &said)?;
     check(site.listing()? == before, "it wrote nothing", &())?;
     site.change(&service("web", 1), &["a2"])
@@ -124,13 +153,18 @@ fn a_second_agent_is_refused(rig: &Rig) -> Result<(), Failed> {
 fn signals_end_it_well_and_the_rules_stay(rig: &Rig) -> Result<(), Failed> {
     let site = site(rig)?;
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
-        let mut agent = Running::start(&site)?;
+        site.put(&service("web", 1), &["a2", "b1"])?;
+        let agent = Running::start(&site)?;
+        let first = site.listing()?.ruleset;
+        // Nobody reads what it says any more; it must not mind.
+        site.put(&service("web", 1), &["a2"])?;
+        until(PATIENCE, "a change", || Ok(site.listing()?.ruleset != first))?;
         let before = site.listing()?;
         check(before.ruleset != Ruleset::default(), "there are rules", &())?;
         let pid = Pid::from_raw(i32::try_from(agent.child.id())?);
         kill(pid, signal)?;
-        let status = agent.child.wait()?;
-        check(status.code() == Some(0), signal.as_str(), &status)?;
+        let (code, said) = agent.end()?;
+        check(code == Some(0), signal.as_str(), &(code, said))?;
         check(site.listing()? == before, "the rules stay", &())?;
     }
     Ok(())
@@ -140,12 +174,10 @@ fn signals_end_it_well_and_the_rules_stay(rig: &Rig) -> Result<(), Failed> {
 fn without_rights_it_says_so(rig: &Rig) -> Result<(), Failed> {
     let site = site(rig)?;
     let agent = site.command();
-    let mut command = std::process::Command::new("unshare");
+    let mut command = Command::new("unshare");
     command.arg("--user").arg(agent.get_program()).args(agent.get_args());
-    command.stdout(Stdio::null()).stderr(Stdio::piped());
-    let output = site.node.spawn(&mut command)?.wait_with_output()?;
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    check(output.status.code() == Some(3), "exit code", &(output.status, &said))?;
+    let (code, said) = Running::spawn(&site, &mut command)?.end()?;
+    check(code == Some(3), "exit code", &(code, &said))?;
     check(said.contains("CAP_NET_ADMIN"), "what is missing", &said)
 }
 
@@ -155,11 +187,14 @@ struct Running {
 }
 
 impl Running {
+    fn spawn(site: &Site<'_>, command: &mut Command) -> Result<Self, Failed> {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Ok(Self { child: site.node.spawn(command)? })
+    }
+
     /// Starts it and waits until it has committed.
     fn start(site: &Site<'_>) -> Result<Self, Failed> {
-        let mut command = site.command();
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut running = Self { child: site.node.spawn(&mut command)? };
+        let mut running = Self::spawn(site, &mut site.command())?;
         let mut line = String::new();
         let stdout = running.child.stdout.take().ok_or("no stdout")?;
         BufReader::new(stdout).read_line(&mut line)?;
@@ -167,9 +202,15 @@ impl Running {
             return Ok(running);
         }
         running.child.kill()?;
+        Err(format!("it said {line:?} and ended: {:?}", running.end()).into())
+    }
+
+    /// Waits until it has ended by itself: its exit code and its log.
+    fn end(mut self) -> Result<(Option<i32>, String), Failed> {
+        until(PATIENCE, "its end", || Ok(self.child.try_wait()?.is_some()))?;
         let mut said = String::new();
-        running.child.stderr.take().ok_or("no stderr")?.read_to_string(&mut said)?;
-        Err(format!("it said {line:?} and ended: {said}").into())
+        self.child.stderr.take().ok_or("no stderr")?.read_to_string(&mut said)?;
+        Ok((self.child.wait()?.code(), said))
     }
 }
 
