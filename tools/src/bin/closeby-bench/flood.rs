@@ -106,7 +106,7 @@ pub(crate) fn pin(index: usize) -> anyhow::Result<()> {
     let cpus: Vec<usize> =
         (0..CpuSet::count()).filter(|cpu| allowed.is_set(*cpu).unwrap_or(false)).collect();
     let mut one = CpuSet::new();
-    let cpu = cpus.get(index).or(cpus.last()).context("no CPU may be used")?;
+    let cpu = cpus.get(index).or_else(|| cpus.last()).context("no CPU may be used")?;
     one.set(*cpu)?;
     sched_setaffinity(me, &one).context("staying on one CPU")
 }
