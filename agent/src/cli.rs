@@ -1,11 +1,11 @@
 //! The command line: what can be asked, and what the exit codes mean.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use closeby_nft::{L4Proto, Port};
+
+use crate::explain::Destination;
 
 /// What the exit codes mean, at the end of every help.
 const EXIT_CODES: &str = "\
@@ -90,34 +90,6 @@ pub enum Command {
     },
 }
 
-/// Where a connection goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Destination {
-    /// The address.
-    pub addr: IpAddr,
-    /// The port.
-    pub port: Port,
-    /// The protocol.
-    pub proto: L4Proto,
-}
-
-impl FromStr for Destination {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (socket, proto) = text.split_once('/').unwrap_or((text, "tcp"));
-        let proto = L4Proto::ALL
-            .into_iter()
-            .find(|known| known.to_string() == proto)
-            .ok_or_else(|| format!("{proto} is no protocol: use tcp, udp or sctp"))?;
-        let socket: SocketAddr = socket
-            .parse()
-            .map_err(|_| format!("{socket} is not IP:PORT; write an IPv6 address as [IP]:PORT"))?;
-        let port = Port::new(socket.port()).ok_or("port 0 cannot be addressed")?;
-        Ok(Self { addr: socket.ip(), port, proto })
-    }
-}
-
 /// How an answer is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Output {
@@ -145,21 +117,5 @@ mod tests {
     #[test]
     fn flags_are_consistent() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn destinations_are_read_or_refused_with_a_reason() {
-        let read = |text: &str| text.parse::<Destination>();
-        assert_eq!(read("10.96.0.1:80").unwrap().proto, L4Proto::Tcp);
-        assert_eq!(read("[fd00::1]:53/udp").unwrap().proto, L4Proto::Udp);
-        assert_eq!(
-            read("10.96.0.1:80/icmp").unwrap_err(),
-            "icmp is no protocol: use tcp, udp or sctp"
-        );
-        assert_eq!(read("10.96.0.1:0").unwrap_err(), "port 0 cannot be addressed");
-        assert_eq!(
-            read("10.96.0.1").unwrap_err(),
-            "10.96.0.1 is not IP:PORT; write an IPv6 address as [IP]:PORT"
-        );
     }
 }

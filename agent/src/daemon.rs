@@ -78,8 +78,8 @@ pub fn daemon(options: Options<'_>) -> Result<(), DaemonError> {
     let mut kernel = Netlink::open().map_err(|error| DaemonError::Unable(error.to_string()))?;
     let families = usable_families(&mut kernel)?;
 
-    let watch = Watch::new(options.manifests)?;
     let mut folder = Folder::open(options.manifests)?;
+    let watch = Watch::new(options.manifests)?;
     let mut world = folder.read()?;
     report_notes(&world.notes);
     let (events, inbox) = unbounded();

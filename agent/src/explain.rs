@@ -4,17 +4,18 @@
 //! them ([`closeby_nft::trace`]), once for each endpoint that could be drawn;
 //! why is read off the plan. Nothing is decided here.
 
+mod question;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
+use closeby_nft::Family;
 use closeby_nft::trace::{self, Fate, Host, Outcome, Packet, Tracer};
-use closeby_nft::{Family, Name};
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 use serde::Serialize;
 
-use crate::cli::Destination;
 use crate::compile::{
     Backend, DetectLocal, Entry, Frontend, LocalAddresses, NodePlan, PortPlan, Reach, Why,
 };
@@ -22,19 +23,10 @@ use crate::fastpath::Origin;
 use crate::model::{Cluster, Endpoint, Life, NodeName, ServiceName, ServicePortName, Zone};
 use crate::render::Rendered;
 
+pub use question::{Destination, Question};
+
 /// The port a connection is asked about comes from: any unprivileged one.
 const SOURCE_PORT: u16 = 40_000;
-
-/// A connection to explain.
-#[derive(Clone, Debug)]
-pub struct Question {
-    /// The address it comes from.
-    pub from: IpAddr,
-    /// Where it goes.
-    pub to: Destination,
-    /// The interface it comes in by, if that matters.
-    pub interface: Option<Name>,
-}
 
 /// What is known when a question is asked.
 #[derive(Debug)]
@@ -327,7 +319,7 @@ impl fmt::Display for Answer {
             "reject" => "refused".to_owned(),
             _ => "not for a Service".to_owned(),
         };
-        let zone = self.zone.as_ref().map_or("no zone".to_owned(), ToString::to_string);
+        let zone = self.zone.as_ref().map_or_else(|| "no zone".to_owned(), ToString::to_string);
         writeln!(f, "{} -> {}: {verdict}", self.from, self.to)?;
         writeln!(f, "  because  {}", self.reason)?;
         if let Some(service) = &self.service {
@@ -339,8 +331,12 @@ impl fmt::Display for Answer {
             "node" => "the node itself",
             _ => "outside this node",
         };
-        let source = if self.masquerade { "replaced by the node's" } else { "kept" };
-        writeln!(f, "  from     {origin}; its address is {source}")?;
+        let source = match (self.verdict, self.masquerade) {
+            ("forward", true) => "; its address is replaced by the node's",
+            ("forward", false) => "; its address is kept",
+            _ => "",
+        };
+        writeln!(f, "  from     {origin}{source}")?;
         if self.endpoints.is_empty() { Ok(()) } else { self.write_endpoints(f) }
     }
 }
@@ -367,11 +363,5 @@ impl Answer {
             writeln!(f, "{}", line.trim_end())?;
         }
         Ok(())
-    }
-}
-
-impl fmt::Display for Destination {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", std::net::SocketAddr::new(self.addr, self.port.get()), self.proto)
     }
 }

@@ -1,5 +1,6 @@
 //! The command `closeby`: flags in, exit code out.
 
+use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -22,7 +23,7 @@ const UNABLE: u8 = 3;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
-        None => run(cli.run),
+        None => run(&cli.run),
         Some(Command::Render { input }) => view(&input).and_then(|view| print(&view.text())),
         Some(Command::Explain { input, from, to, interface, output }) => {
             view(&input).and_then(|view| {
@@ -38,10 +39,21 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("closeby: {error:#}");
+            eprintln!("closeby: {}", in_words(&error));
             ExitCode::from(code(&error))
         }
     }
+}
+
+/// An error with its causes, each said once: some errors tell theirs themselves.
+fn in_words(error: &anyhow::Error) -> String {
+    let mut words = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !words.contains(&cause) {
+            words = format!("{words}: {cause}");
+        }
+    }
+    words
 }
 
 /// The exit code for an error.
@@ -60,7 +72,7 @@ fn code(error: &anyhow::Error) -> u8 {
 #[error("{0}")]
 struct Usage(&'static str);
 
-fn run(args: Run) -> anyhow::Result<()> {
+fn run(args: &Run) -> anyhow::Result<()> {
     start_log(args.log_format);
     let settings = settings(&args.input)?;
     for line in &settings.ignored {
@@ -123,12 +135,18 @@ fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
+/// Colour is for terminals, and for those who want it (<https://no-color.org>).
+fn wants_colour() -> bool {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    std::io::stderr().is_terminal() && !refused
+}
+
 /// Logs to standard error; `RUST_LOG` chooses what.
 fn start_log(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
-        LogFormat::Text => log.with_target(false).init(),
+        LogFormat::Text => log.with_target(false).with_ansi(wants_colour()).init(),
         LogFormat::Json => log.json().init(),
     }
 }

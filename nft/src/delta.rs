@@ -16,6 +16,7 @@ use std::fmt;
 
 use imbl::ordmap::DiffItem;
 
+use crate::elements::Difference;
 use crate::name::Name;
 use crate::ruleset::{
     Chain, Data, DataKind, Hook, Key, Rule, Ruleset, Set, SetSpec, Table, TableId,
@@ -224,7 +225,7 @@ impl<'a> SetChanges<'a> {
                 // Verdicts hold their chains until the set is gone, which the
                 // kernel must see before it deletes a chain.
                 if old.spec.data == DataKind::Verdict && !old.elements.is_empty() {
-                    changes.removed.push((name, old.elements.keys().cloned().collect()));
+                    changes.removed.push((name, old.elements.keys().collect()));
                 }
             }
         }
@@ -233,7 +234,9 @@ impl<'a> SetChanges<'a> {
                 Some(old) if old.spec == new.spec => changes.elements(name, old, new),
                 _ => {
                     changes.created.push((name, &new.spec));
-                    changes.elements_added(name, new.elements.clone().into_iter().collect());
+                    let mut added = Vec::with_capacity(new.elements.len());
+                    added.extend(new.elements.iter().map(|(key, data)| (key, data.clone())));
+                    changes.elements_added(name, added);
                 }
             }
         }
@@ -242,14 +245,14 @@ impl<'a> SetChanges<'a> {
 
     fn elements(&mut self, name: &'a Name, old: &Set, new: &Set) {
         let (mut removed, mut added) = (Vec::new(), Vec::new());
-        for item in old.elements.diff(&new.elements) {
-            match item {
-                DiffItem::Add(key, data) => added.push((key.clone(), data.clone())),
-                DiffItem::Remove(key, _) => removed.push(key.clone()),
+        for difference in old.elements.diff(&new.elements) {
+            match difference {
+                Difference::Added(key, data) => added.push((key, data.clone())),
+                Difference::Removed(key) => removed.push(key),
                 // Adding over other data is EEXIST: remove, then add.
-                DiffItem::Update { new: (key, data), .. } => {
+                Difference::Changed(key, data) => {
                     removed.push(key.clone());
-                    added.push((key.clone(), data.clone()));
+                    added.push((key, data.clone()));
                 }
             }
         }

@@ -92,9 +92,9 @@ impl Court<'_, '_> {
             let count = set.elements.len();
             self.fault(&object, format!("{count} elements where {size} fit"));
         }
-        for (key, data) in &set.elements {
-            if let Some(problem) = self.element_problem(key, data, &set.spec) {
-                let element = text::element(key, data, &set.spec, self.family());
+        for (key, data) in set.elements.iter() {
+            if let Some(problem) = self.element_problem(&key, data, &set.spec) {
+                let element = text::element(&key, data, &set.spec, self.family());
                 self.fault(format!("{object}, element {element}"), problem);
             }
         }

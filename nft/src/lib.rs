@@ -21,6 +21,7 @@
 pub mod apply;
 pub mod batch;
 pub mod delta;
+pub mod elements;
 pub mod expr;
 pub mod fake;
 pub mod judge;
@@ -38,6 +39,7 @@ pub mod wire;
 
 pub use batch::{Batch, Open, Sealed};
 pub use delta::{Delta, Op};
+pub use elements::Elements;
 pub use kernel::{CommitError, Kernel, Receipt};
 pub use name::Name;
 pub use ruleset::{Chain, Data, DataKind, Hook, Key, Rule, Ruleset, Set, SetSpec, Table, TableId};

@@ -13,6 +13,7 @@ use std::net::IpAddr;
 use arrayvec::ArrayVec;
 use imbl::OrdMap;
 
+use crate::elements::Elements;
 use crate::name::Name;
 use crate::statement::{Field, Statement, Verdict};
 use crate::types::{Family, L4Proto, Port};
@@ -101,7 +102,7 @@ pub struct Set {
     /// What it can hold.
     pub spec: SetSpec,
     /// What it holds.
-    pub elements: OrdMap<Key, Data>,
+    pub elements: Elements,
 }
 
 /// The declaration of a set or map.

@@ -21,6 +21,7 @@ use nix::sys::socket::{
 };
 
 use crate::batch::{Batch, Sealed};
+use crate::elements::Elements;
 use crate::kernel::{CommitError, Kernel, ListError, Listing, Receipt, Refusal};
 use crate::nfnl::{self, Message};
 use crate::ruleset::{Chain, Ruleset, Set, Table, TableId};
@@ -332,7 +333,7 @@ impl Netlink {
             if let Some((table, name, spec)) = decode::set(message)?
                 && table == *id
             {
-                sets.insert(name, Set { spec, elements: imbl::OrdMap::new() });
+                sets.insert(name, Set { spec, elements: Elements::new() });
             }
             Ok(())
         })?;

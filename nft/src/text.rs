@@ -163,9 +163,9 @@ fn push_set(out: &mut String, set: &Set, family: Family) {
     put(out, format_args!("\n\t\tsize {}\n", set.spec.size));
     if !set.elements.is_empty() {
         out.push_str("\t\telements = {\n");
-        for (key, data) in &set.elements {
+        for (key, data) in set.elements.iter() {
             out.push_str("\t\t\t");
-            push_element(out, key, data, &set.spec, family);
+            push_element(out, &key, data, &set.spec, family);
             out.push_str(",\n");
         }
         out.push_str("\t\t}\n");

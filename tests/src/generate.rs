@@ -11,8 +11,8 @@
 use closeby_nft::ruleset::{ChainType, HookPoint, Value};
 use closeby_nft::statement::{Interfaces, Relation, Side};
 use closeby_nft::{
-    Chain, Data, DataKind, Family, Field, Hook, Key, L4Proto, Name, Prefix, Rule, Ruleset, Set,
-    SetSpec, Statement, Table, TableId, Verdict,
+    Chain, Data, DataKind, Elements, Family, Field, Hook, Key, L4Proto, Name, Prefix, Rule,
+    Ruleset, Set, SetSpec, Statement, Table, TableId, Verdict,
 };
 use proptest::prelude::*;
 
@@ -139,7 +139,7 @@ impl Builder<'_, '_> {
 
     fn set(&mut self) -> Set {
         let spec = self.spec();
-        let mut elements = imbl::OrdMap::new();
+        let mut elements = Elements::new();
         for _ in 0..self.tape.below(9) {
             let key = spec.key.iter().fold(Key::new(), |key, field| match field {
                 Field::Saddr | Field::Daddr => key.addr(self.addr()),
@@ -204,7 +204,7 @@ impl Builder<'_, '_> {
         let ports = vec![Field::L4Proto, Field::Dport];
         let key = if self.tape.yes() { vec![Field::Priority] } else { ports };
         let spec = SetSpec { key, data: DataKind::Verdict, size: 8 };
-        let mut elements = imbl::OrdMap::new();
+        let mut elements = Elements::new();
         for _ in 0..self.tape.below(4) {
             let number = self.tape.below(4);
             let key = match spec.key.as_slice() {

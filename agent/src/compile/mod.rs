@@ -25,7 +25,7 @@ pub use plan::{
     Why,
 };
 
-use crate::model::{Cluster, Dirty, ServiceName};
+use crate::model::{Cluster, Dirty, Service, ServiceName};
 
 /// The plan that follows `previous` when `dirty` changed.
 ///
@@ -39,32 +39,44 @@ pub fn compile(
 ) -> NodePlan {
     let mut plan = previous.clone();
     plan.generation = previous.generation.next();
-    let mut affected: BTreeSet<ServiceName> = if plan.facts == *facts {
-        dirty.services.clone()
+    let found = |name| (name, cluster.service(name));
+    let services: Vec<(&ServiceName, Option<&Arc<Service>>)> = if plan.facts == *facts {
+        dirty.services.iter().map(found).collect()
     } else {
         plan.facts = facts.clone();
-        cluster.services().keys().chain(previous.services.keys()).cloned().collect()
+        let gone = previous.services.keys().map(found).filter(|(_, service)| service.is_none());
+        let told = cluster.services().iter().map(|(name, service)| (name, Some(service)));
+        told.chain(gone).collect()
     };
     // Who owns an address may change with any Service; a loser is served when
     // the winner goes (projectcalico/felix #2770).
-    for name in affected.clone() {
-        let claims = cluster.service(&name).map(|service| claims::of(service, facts));
-        affected.extend(plan.claims.replace(&name, claims));
+    let mut rivals = BTreeSet::new();
+    for (name, service) in &services {
+        let claim = service.map(|service| claims::of(service, facts));
+        rivals.extend(plan.claims.replace(name, claim));
     }
-    for name in affected {
-        match cluster.service(&name) {
-            Some(service) => {
-                let decided = entry::service_plan(service, cluster, facts, &plan.claims);
-                if plan.services.get(&name).is_none_or(|known| **known != decided) {
-                    plan.services.insert(name, Arc::new(decided));
-                }
-            }
-            None => {
-                plan.services.remove(&name);
-            }
-        }
+    for (name, service) in services.into_iter().chain(rivals.iter().map(found)) {
+        decide(&mut plan, cluster, facts, name, service);
     }
     plan
+}
+
+/// Decides one Service anew.
+fn decide(
+    plan: &mut NodePlan,
+    cluster: &Cluster,
+    facts: &Facts,
+    name: &ServiceName,
+    service: Option<&Arc<Service>>,
+) {
+    let Some(service) = service else {
+        plan.services.remove(name);
+        return;
+    };
+    let decided = entry::service_plan(service, cluster, facts, &plan.claims);
+    if plan.services.get(name).is_none_or(|known| **known != decided) {
+        plan.services.insert(name.clone(), Arc::new(decided));
+    }
 }
 
 /// The plan of a whole cluster, from nothing.

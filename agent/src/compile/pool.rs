@@ -38,6 +38,7 @@ pub fn candidates<'a>(
     let mut found = Vec::new();
     for slice in slices.filter(|slice| slice.family == family) {
         for port in slice.ports.iter().filter(|port| port.name == *name && port.proto == proto) {
+            found.reserve(slice.endpoints.len());
             found.extend(slice.endpoints.iter().map(|endpoint| Candidate {
                 backend: Backend { addr: endpoint.addr, port: port.port },
                 life: endpoint.life,

@@ -33,8 +33,8 @@ pub enum Input {
     Listed(Result<Listing, ListError>),
     /// The outcome of [`Effect::Commit`].
     Committed(Result<Receipt, CommitError>),
-    /// The kernel's count of transactions.
-    Polled(GenId),
+    /// The kernel's count of transactions, or why it cannot be asked.
+    Polled(Result<GenId, ListError>),
 }
 
 /// What is to be done.
@@ -94,8 +94,10 @@ pub type FactsOf = Box<dyn Fn(Option<&Node>) -> Facts + Send>;
 pub struct Machine {
     node: NodeName,
     facts_of: FactsOf,
-    /// The most bytes of elements a transaction may have; see [`stages`].
+    /// The most bytes a transaction may have, as the socket says; see [`stages`].
     send_limit: usize,
+    /// The same as the last one that was too large taught it.
+    limit: usize,
     cluster: Cluster,
     dirty: Dirty,
     desired: Option<Desired>,
@@ -124,16 +126,22 @@ struct Desired {
 enum State {
     /// Nothing, or nothing sure.
     Unknown {
-        /// Whether because somebody else committed.
-        foreign: bool,
+        /// What it had before somebody else committed, if that is the doubt.
+        suspect: Option<Ruleset>,
     },
     /// It was asked.
     Listing {
-        /// Whether because somebody else committed.
-        foreign: bool,
+        /// As above.
+        suspect: Option<Ruleset>,
     },
     /// It has this.
-    Known { installed: Ruleset, gen_id: GenId },
+    Known {
+        installed: Ruleset,
+        /// Its count of transactions; another one means that somebody else committed.
+        gen_id: GenId,
+        /// Whether this is what is desired; if not, it is to be changed.
+        is_settled: bool,
+    },
     /// It was told to change.
     Committing(Box<Committing>),
 }
@@ -141,6 +149,7 @@ enum State {
 #[derive(Debug)]
 struct Committing {
     before: Ruleset,
+    /// The kernel's count as our own transactions make it.
     gen_id: GenId,
     target: Desired,
     /// The transaction under way, then those that follow it.
@@ -158,11 +167,12 @@ impl Machine {
             node,
             facts_of,
             send_limit,
+            limit: send_limit,
             cluster: Cluster::default(),
             dirty: Dirty::default(),
             desired: None,
             published: None,
-            state: State::Unknown { foreign: false },
+            state: State::Unknown { suspect: None },
             pace,
         }
     }
@@ -178,17 +188,26 @@ impl Machine {
             }
             Input::Listed(outcome) => self.listed(outcome, now, &mut effects),
             Input::Committed(outcome) => self.committed(outcome, now, &mut effects),
-            Input::Polled(gen_id) => self.polled(gen_id, now),
+            Input::Polled(outcome) => self.polled(outcome.ok(), now),
         }
         self.advance(now, &mut effects);
         effects
     }
 
-    /// When to call [`Self::step`] again if nothing happens.
+    /// When to call [`Self::step`] again if nothing happens: with
+    /// [`Input::Polled`], so that a look at everything can begin.
     #[must_use]
     pub fn wake_at(&self) -> Moment {
-        let idle = matches!(self.state, State::Known { .. }) && self.dirty.is_empty();
-        self.pace.wake_at(!idle && self.cluster.is_complete())
+        match &self.state {
+            _ if !self.cluster.is_complete() => Moment::NEVER,
+            // An answer comes first.
+            State::Listing { .. } | State::Committing(_) => Moment::NEVER,
+            State::Unknown { .. } => self.pace.next_try(),
+            State::Known { is_settled: true, .. } if self.dirty.is_empty() => {
+                self.pace.next_audit()
+            }
+            State::Known { .. } => self.pace.next_commit().min(self.pace.next_audit()),
+        }
     }
 
     /// The newest plan decided.
@@ -199,22 +218,22 @@ impl Machine {
 
     /// Goes on as far as it can without the outside world.
     fn advance(&mut self, now: Moment, effects: &mut Vec<Effect>) {
-        if !self.cluster.is_complete() || !self.pace.may_commit(now) {
+        if !self.cluster.is_complete() || now < self.pace.next_try() {
             return;
         }
-        match &self.state {
-            State::Unknown { foreign } => {
-                self.state = State::Listing { foreign: *foreign };
+        match &mut self.state {
+            State::Unknown { suspect } => {
+                self.state = State::Listing { suspect: suspect.take() };
                 effects.push(Effect::List);
             }
-            State::Known { installed, .. } => {
+            State::Known { installed, .. } if now >= self.pace.next_commit() => {
                 let first = self.desired.is_none().then(|| Sizes::of(installed));
                 if first.is_some() || !self.dirty.is_empty() {
                     effects.extend(self.decide(first));
                 }
                 self.reconcile(now, effects);
             }
-            State::Listing { .. } | State::Committing(_) => {}
+            State::Known { .. } | State::Listing { .. } | State::Committing(_) => {}
         }
     }
 
@@ -248,7 +267,8 @@ impl Machine {
 
     /// Compares what is installed with what is desired and starts to change it.
     fn reconcile(&mut self, now: Moment, effects: &mut Vec<Effect>) {
-        let (State::Known { installed, gen_id }, Some(desired)) = (&self.state, &self.desired)
+        let (State::Known { installed, gen_id, is_settled }, Some(desired)) =
+            (&mut self.state, &self.desired)
         else {
             return;
         };
@@ -256,13 +276,15 @@ impl Machine {
         if delta.is_empty() {
             // The same content: from now on also the same memory, so that the
             // next comparison costs nothing.
-            let installed = desired.rendered.ruleset().clone();
-            self.state = State::Known { installed, gen_id: *gen_id };
+            *installed = desired.rendered.ruleset().clone();
+            *is_settled = true;
+            self.pace.settled();
             self.publish((0, 0), effects);
             return;
         }
+        *is_settled = false;
         let elements = delta.element_counts();
-        match stages(delta, installed, self.send_limit) {
+        match stages(delta, installed, self.limit) {
             Ok(stages) => {
                 effects.extend(stages.front().cloned().map(Effect::Commit));
                 self.state = State::Committing(Box::new(Committing {
@@ -275,6 +297,8 @@ impl Machine {
                 }));
             }
             Err(error) => {
+                // Perhaps the socket takes more by then.
+                self.limit = self.send_limit;
                 let retry_at = self.pace.failed(now);
                 effects.push(Effect::Report(Report::Failed { why: error.to_string(), retry_at }));
             }
@@ -287,20 +311,21 @@ impl Machine {
         now: Moment,
         effects: &mut Vec<Effect>,
     ) {
-        let State::Listing { foreign } = self.state else {
+        let State::Listing { suspect } = &mut self.state else {
             return;
         };
+        let suspect = suspect.take();
         match outcome {
             Ok(Listing { ruleset, gen_id }) => {
-                let ops = self.repair_size(&ruleset, foreign);
-                if ops > 0 {
+                let drift = suspect.map(|before| diff(&ruleset, &before).ops.len());
+                if let Some(ops @ 1..) = drift {
                     effects.push(Effect::Report(Report::Drift { ops }));
                 }
-                self.pace.audited(now, ops > 0);
-                self.state = State::Known { installed: ruleset, gen_id };
+                self.pace.audited(now, drift.map(|ops| ops > 0));
+                self.state = State::Known { installed: ruleset, gen_id, is_settled: false };
             }
             Err(error) => {
-                self.state = State::Unknown { foreign };
+                self.state = State::Unknown { suspect };
                 let retry_at = self.pace.failed(now);
                 let why = error.to_string();
                 effects.push(Effect::Report(match error {
@@ -313,21 +338,13 @@ impl Machine {
         }
     }
 
-    /// How many operations undo what somebody else did to our tables.
-    fn repair_size(&self, found: &Ruleset, foreign: bool) -> usize {
-        match &self.desired {
-            Some(desired) if foreign => diff(found, desired.rendered.ruleset()).ops.len(),
-            _ => 0,
-        }
-    }
-
     fn committed(
         &mut self,
         outcome: Result<Receipt, CommitError>,
         now: Moment,
         effects: &mut Vec<Effect>,
     ) {
-        let unknown = State::Unknown { foreign: false };
+        let unknown = State::Unknown { suspect: None };
         let commit = match std::mem::replace(&mut self.state, unknown) {
             State::Committing(commit) => *commit,
             other => {
@@ -348,8 +365,9 @@ impl Machine {
         now: Moment,
         effects: &mut Vec<Effect>,
     ) {
-        let alone = gen_id.0 == commit.gen_id.0.wrapping_add(1);
-        commit.gen_id = gen_id;
+        // Counted, not taken from the receipt: where the two differ, somebody
+        // else committed too, and at the end that must show.
+        commit.gen_id = GenId(commit.gen_id.0.wrapping_add(1));
         commit.stages.pop_front();
         if let Some(next) = commit.stages.front() {
             effects.push(Effect::Commit(next.clone()));
@@ -357,14 +375,11 @@ impl Machine {
             return;
         }
         self.pace.committed(now);
+        self.limit = self.send_limit;
         let installed = commit.target.rendered.ruleset().clone();
-        self.state = if alone {
-            State::Known { installed, gen_id }
-        } else {
-            // Somebody else committed in between, perhaps to our tables.
-            State::Unknown { foreign: true }
-        };
+        self.state = State::Known { installed, gen_id: commit.gen_id, is_settled: true };
         self.publish_target(commit.target, commit.elements, effects);
+        self.polled(Some(gen_id), now);
     }
 
     fn commit_failed(
@@ -384,7 +399,7 @@ impl Machine {
             Advice::ReadBack => effects.push(Effect::Report(Report::Failed { why, retry_at })),
             Advice::Split => {
                 if let CommitError::TooLarge { limit, .. } = error {
-                    self.send_limit = self.send_limit.min(*limit);
+                    self.limit = self.limit.min(*limit);
                 }
                 effects.push(Effect::Report(Report::Failed { why, retry_at }));
             }
@@ -393,22 +408,24 @@ impl Machine {
                 // Nothing of this transaction is there, but its predecessors are.
                 if commit.stages.len() == commit.stage_count {
                     let Committing { before: installed, gen_id, .. } = commit;
-                    self.state = State::Known { installed, gen_id };
+                    self.state = State::Known { installed, gen_id, is_settled: false };
                 }
             }
         }
     }
 
-    fn polled(&mut self, gen_id: GenId, now: Moment) {
-        let State::Known { gen_id: known, .. } = self.state else {
+    /// Begins to look at everything if that is due. A kernel that cannot be
+    /// asked is looked at too: then the failure is told, and tried again.
+    fn polled(&mut self, count: Option<GenId>, now: Moment) {
+        let State::Known { installed, gen_id: known, .. } = &self.state else {
             return;
         };
-        let foreign = gen_id != known;
-        if !foreign {
+        let foreign = count.is_some_and(|count| count != *known);
+        if count == Some(*known) {
             self.pace.quiet(now);
         }
-        if self.pace.wants_audit(now, foreign) {
-            self.state = State::Unknown { foreign };
+        if self.pace.wants_audit(now, count != Some(*known)) {
+            self.state = State::Unknown { suspect: foreign.then(|| installed.clone()) };
         }
     }
 

@@ -8,6 +8,9 @@ use std::time::Duration;
 pub struct Moment(pub Duration);
 
 impl Moment {
+    /// Later than any other.
+    pub const NEVER: Self = Self(Duration::MAX);
+
     /// The moment this much later.
     #[must_use]
     pub fn after(self, wait: Duration) -> Self {
@@ -32,7 +35,9 @@ pub struct Pace {
     min_sync_period: Duration,
     sync_period: Duration,
     failures: u32,
-    /// No transaction before this.
+    /// Nothing at all before this, after a failure.
+    try_from: Moment,
+    /// No transaction before this, after the last one; a repair does not wait.
     commit_from: Moment,
     /// Read everything back by then.
     audit_by: Moment,
@@ -52,6 +57,7 @@ impl Pace {
             min_sync_period: min_sync_period.unwrap_or_default(),
             sync_period,
             failures: 0,
+            try_from: Moment::default(),
             commit_from: Moment::default(),
             audit_by: Moment::default().after(sync_period),
             audit_gap: Duration::ZERO,
@@ -59,10 +65,22 @@ impl Pace {
         }
     }
 
-    /// Whether a transaction may start.
+    /// From when the kernel may be asked for something.
     #[must_use]
-    pub fn may_commit(&self, now: Moment) -> bool {
-        now >= self.commit_from
+    pub fn next_try(&self) -> Moment {
+        self.try_from
+    }
+
+    /// From when a transaction may start.
+    #[must_use]
+    pub fn next_commit(&self) -> Moment {
+        self.commit_from.max(self.try_from)
+    }
+
+    /// By when everything is read back, whatever happens.
+    #[must_use]
+    pub fn next_audit(&self) -> Moment {
+        self.audit_by
     }
 
     /// Whether everything is to be read back; `foreign` when somebody else
@@ -82,21 +100,29 @@ impl Pace {
     pub fn failed(&mut self, now: Moment) -> Moment {
         let wait = RETRY_FIRST.saturating_mul(1 << self.failures.min(16)).min(RETRY_MAX);
         self.failures = self.failures.saturating_add(1);
-        self.commit_from = now.after(wait);
-        self.commit_from
+        self.try_from = now.after(wait);
+        self.try_from
     }
 
-    /// Everything was read back. Where it was as it should be, the next foreign
-    /// transaction may wait a little longer: somebody works beside us.
-    pub fn audited(&mut self, now: Moment, drifted: bool) {
+    /// The kernel has what is desired: earlier failures are forgotten.
+    pub fn settled(&mut self) {
+        self.failures = 0;
+    }
+
+    /// Everything was read back; `drifted` says, if somebody else had
+    /// committed, whether to our tables. If not, the next foreign transaction
+    /// may wait a little longer: somebody works beside us.
+    pub fn audited(&mut self, now: Moment, drifted: Option<bool>) {
         self.audit_by = now.after(self.sync_period);
-        self.audit_gap = if drifted {
-            // A repair does not wait for `minSyncPeriod`.
-            self.commit_from = self.commit_from.min(now);
-            Duration::ZERO
-        } else {
-            (self.audit_gap * 2).clamp(RETRY_FIRST, AUDIT_GAP_MAX)
-        };
+        match drifted {
+            Some(true) => {
+                // A repair does not wait for `minSyncPeriod`.
+                self.commit_from = self.commit_from.min(now);
+                self.audit_gap = Duration::ZERO;
+            }
+            Some(false) => self.audit_gap = (self.audit_gap * 2).clamp(RETRY_FIRST, AUDIT_GAP_MAX),
+            None => {}
+        }
         self.audit_from = now.after(self.audit_gap);
     }
 
@@ -105,13 +131,6 @@ impl Pace {
         if now >= self.audit_from.after(AUDIT_GAP_MAX) {
             self.audit_gap = Duration::ZERO;
         }
-    }
-
-    /// When to wake up if nothing happens: for a transaction that is due
-    /// (`pending`), or to read everything back.
-    #[must_use]
-    pub fn wake_at(&self, pending: bool) -> Moment {
-        if pending { self.commit_from.min(self.audit_by) } else { self.audit_by }
     }
 }
 
@@ -126,13 +145,13 @@ mod tests {
     #[test]
     fn a_positive_min_sync_period_is_honoured_and_zero_does_not_wait() {
         let mut pace = Pace::new(Some(Duration::from_secs(1)), None);
-        assert!(pace.may_commit(at(0)));
+        assert_eq!(pace.next_commit(), at(0));
         pace.committed(at(100));
-        assert!(!pace.may_commit(at(1099)));
-        assert!(pace.may_commit(at(1100)));
+        assert_eq!(pace.next_commit(), at(1100));
+        assert_eq!(pace.next_try(), at(0), "looking is free");
         let mut pace = Pace::new(None, None);
         pace.committed(at(100));
-        assert!(pace.may_commit(at(100)));
+        assert_eq!(pace.next_commit(), at(100));
     }
 
     #[test]
@@ -146,18 +165,30 @@ mod tests {
         assert_eq!(pace.failed(at(0)), Moment(RETRY_MAX));
         pace.committed(at(0));
         assert_eq!(pace.failed(at(0)), at(20));
+        pace.settled();
+        assert_eq!(pace.failed(at(0)), at(20));
+    }
+
+    #[test]
+    fn a_repair_does_not_wait_and_own_looks_do_not_widen_the_gap() {
+        let mut pace = Pace::new(Some(Duration::from_secs(1)), None);
+        pace.committed(at(0));
+        pace.audited(at(10), Some(true));
+        assert_eq!(pace.next_commit(), at(10));
+        pace.audited(at(10), None);
+        assert!(pace.wants_audit(at(10), true));
     }
 
     #[test]
     fn drift_is_looked_at_at_once_and_noise_ever_less_often() {
         let mut pace = Pace::new(None, None);
         assert!(pace.wants_audit(at(0), true));
-        pace.audited(at(0), true);
+        pace.audited(at(0), Some(true));
         assert!(pace.wants_audit(at(0), true));
-        pace.audited(at(0), false);
+        pace.audited(at(0), Some(false));
         assert!(!pace.wants_audit(at(19), true));
         assert!(pace.wants_audit(at(20), true));
-        pace.audited(at(20), false);
+        pace.audited(at(20), Some(false));
         assert!(!pace.wants_audit(at(59), true));
         assert!(!pace.wants_audit(at(60), false));
         assert!(pace.wants_audit(Moment(SYNC_PERIOD_DEFAULT).after(at(20).0), false));

@@ -44,6 +44,7 @@ pub fn run(
 ) {
     let start = Instant::now();
     let now = || Moment(start.elapsed());
+    let mut poll_at = now();
     let mut inputs = VecDeque::new();
     loop {
         while let Some(input) = inputs.pop_front() {
@@ -62,24 +63,22 @@ pub fn run(
                 }
             }
         }
-        match next_event(machine, events, now()) {
+        let wake_at = machine.wake_at().min(poll_at);
+        match next_event(events, wake_at.0.saturating_sub(now().0)) {
             Ok(Event::Changed(changes)) => inputs.push_back(Input::Changed(changes)),
             Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-            Err(RecvTimeoutError::Timeout) => {
-                // A kernel that cannot be asked says so when it is listed.
-                inputs.extend(kernel.generation().ok().map(Input::Polled));
-            }
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        // Events that come without a pause must not keep it from looking.
+        if now() >= wake_at {
+            inputs.push_back(Input::Polled(kernel.generation()));
+            poll_at = now().after(POLL_EVERY);
         }
     }
 }
 
 /// Waits for what comes next; changes that wait together become one generation.
-fn next_event(
-    machine: &Machine,
-    events: &Receiver<Event>,
-    now: Moment,
-) -> Result<Event, RecvTimeoutError> {
-    let wait = machine.wake_at().0.saturating_sub(now.0).min(POLL_EVERY);
+fn next_event(events: &Receiver<Event>, wait: Duration) -> Result<Event, RecvTimeoutError> {
     let Event::Changed(mut changes) = events.recv_timeout(wait)? else {
         return Ok(Event::Stop);
     };

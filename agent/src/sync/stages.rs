@@ -53,7 +53,7 @@ pub fn stages(
         return Err(TooLarge { len, limit });
     }
     let (entering, hidden): (Vec<Op>, Vec<Op>) =
-        delta.ops.iter().cloned().partition(|op| adds_base_rule(op, &delta));
+        delta.ops.iter().cloned().partition(|op| adds_base_rule(op, &delta, installed));
     let mut stages = VecDeque::new();
     let mut part = Part::default();
     for op in hidden.into_iter().flat_map(divided) {
@@ -75,19 +75,18 @@ fn is_live(table: &TableId, installed: &Ruleset) -> bool {
     })
 }
 
-/// Whether `op` adds a rule to a chain that `delta` hooks into the kernel.
-///
-/// A table that is not live may have its base chains already; their rules then
-/// come in an earlier part, which hides nothing worse than an unfinished table
-/// did before.
-fn adds_base_rule(op: &Op, delta: &Delta) -> bool {
+/// Whether `op` adds a rule to a chain that is hooked into the kernel: by
+/// `delta`, or by an earlier load that was interrupted.
+fn adds_base_rule(op: &Op, delta: &Delta, installed: &Ruleset) -> bool {
     let Verb::AddRule { chain, .. } = &op.verb else {
         return false;
     };
-    delta.ops.iter().any(|other| {
-        other.table == op.table
-            && matches!(&other.verb, Verb::AddChain { chain: added, hook: Some(_) } if added == chain)
-    })
+    let known = installed.tables.get(&op.table).and_then(|table| table.chains.get(chain));
+    known.is_some_and(|chain| chain.hook.is_some())
+        || delta.ops.iter().any(|other| {
+            other.table == op.table
+                && matches!(&other.verb, Verb::AddChain { chain: added, hook: Some(_) } if added == chain)
+        })
 }
 
 /// The operation in parts of at most [`PART`] elements.

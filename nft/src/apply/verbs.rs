@@ -65,7 +65,7 @@ fn add_set(table: &mut Table, family: Family, set: &Name, spec: &SetSpec) -> Res
         DataKind::Fields(fields) => fits(fields, DATA_MAX),
     };
     ensure(fits(&spec.key, KEY_MAX) && data_fits, Errno::EINVAL)?;
-    let made = Set { spec: spec.clone(), elements: imbl::OrdMap::new() };
+    let made = Set { spec: spec.clone(), elements: crate::elements::Elements::new() };
     table.sets.insert(set.clone(), made);
     Ok(())
 }

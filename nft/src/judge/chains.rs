@@ -40,8 +40,9 @@ pub fn targets<'a>(table: &'a Table, chain: &Name) -> BTreeSet<&'a Name> {
         match statement {
             Statement::Verdict(verdict) => found.extend(target(verdict)),
             Statement::Vmap { map, .. } => {
-                let elements = table.sets.get(map).into_iter().flat_map(|set| &set.elements);
-                found.extend(elements.filter_map(|(_, data)| match data {
+                let elements =
+                    table.sets.get(map).into_iter().flat_map(|set| set.elements.values());
+                found.extend(elements.filter_map(|data| match data {
                     Data::Verdict(verdict) => target(verdict),
                     Data::None | Data::Value(_) => None,
                 }));

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use imbl::OrdMap;
-
 use super::Declared;
+use crate::elements::Elements;
 use crate::expr::Expr;
 use crate::lower::lower;
 use crate::name::Name;
-use crate::ruleset::{ChainType, Data, Hook, HookPoint, Key, Rule, Ruleset, Set, Table, TableId};
+use crate::ruleset::{ChainType, Hook, HookPoint, Rule, Ruleset, Set, Table, TableId};
 use crate::statement::Statement;
 use crate::text;
 use crate::types::Family;
@@ -76,7 +75,7 @@ pub(super) struct Instruction {
 pub(super) struct SetContent {
     pub(super) declared: Arc<Declared>,
     pub(super) key_len: usize,
-    pub(super) elements: OrdMap<Key, Data>,
+    pub(super) elements: Elements,
 }
 
 impl Tracer {

@@ -27,7 +27,7 @@ fn changed(sample: &Ruleset) -> Ruleset {
         let mut endpoints = table.sets["endpoints"].clone();
         endpoints.spec.size *= 2;
         let target = rulesets::target(rulesets::addr(id.family, 99), 9090);
-        let first = endpoints.elements.keys().next().cloned().unwrap();
+        let first = endpoints.elements.keys().next().unwrap();
         endpoints.elements.insert(first, target);
         table.sets.insert(Name::from("endpoints"), endpoints);
 

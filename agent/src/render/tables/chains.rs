@@ -5,7 +5,6 @@
 //! was sent to an endpoint is never judged again; and `reject` would not work
 //! in prerouting before kernel 5.9.
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use closeby_nft::ruleset::{ChainType, HookPoint};
@@ -17,23 +16,27 @@ use super::class::{Class, Kind};
 use super::sets::{ADDRESS, NODE_PORT, SetKind};
 use crate::compile::{DetectLocal, Facts, LocalAddresses};
 
-/// Every chain of a family's table.
+/// The chains that a family's table has whatever the Services.
 #[must_use]
-pub fn all(facts: &Facts, family: Family, classes: &BTreeSet<Class>) -> OrdMap<Name, Chain> {
+pub fn of_node(facts: &Facts, family: Family) -> OrdMap<Name, Chain> {
     let node = Node { facts, family };
-    let mut chains: OrdMap<Name, Chain> = OrdMap::new();
-    for (name, hook, rules) in node.base_chains() {
-        chains.insert(name.into(), Chain { hook: Some(hook), rules });
-    }
-    for (name, rules) in node.dispatch_chains() {
-        chains.insert(name.into(), Chain { hook: None, rules });
-    }
-    for class in classes {
-        for (name, rules) in node.class_chains(*class) {
-            chains.insert(name.into(), Chain { hook: None, rules });
-        }
-    }
-    chains
+    let base = node.base_chains().into_iter();
+    let base =
+        base.map(|(name, hook, rules)| (Name::from(name), Chain { hook: Some(hook), rules }));
+    let dispatch = node.dispatch_chains().into_iter();
+    let dispatch = dispatch.map(|(name, rules)| (Name::from(name), Chain { hook: None, rules }));
+    base.chain(dispatch).collect()
+}
+
+/// The chains that a class needs, its own first; another class of the same
+/// count may need some of them, too.
+pub fn of_class(
+    facts: &Facts,
+    family: Family,
+    class: Class,
+) -> impl Iterator<Item = (Name, Chain)> {
+    let chains = Node { facts, family }.class_chains(class).into_iter();
+    chains.map(|(name, rules)| (Name::from(name), Chain { hook: None, rules }))
 }
 
 const SERVICES: &str = "services";
@@ -116,7 +119,6 @@ impl Node<'_> {
         ]
     }
 
-    /// The chains that a class needs, its own first.
     fn class_chains(&self, class: Class) -> Vec<(String, Vec<Rule>)> {
         let count = class.count;
         let node = Class { kind: Kind::Node, count };

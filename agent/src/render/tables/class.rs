@@ -10,6 +10,8 @@ use std::fmt;
 
 use closeby_nft::{Key, Name};
 
+use super::sets::SetKind;
+
 /// What kind of chain, and among how many endpoints it draws.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Class {
@@ -33,9 +35,6 @@ pub enum Kind {
 }
 
 impl Class {
-    /// The least of all.
-    pub const MIN: Self = Self { kind: Kind::Cluster, count: 0 };
-
     /// The class for drawing among `count` endpoints.
     ///
     /// The compiler limits pools to what fits (`compile::entry::POOL_MAX`).
@@ -60,6 +59,22 @@ impl Class {
     #[must_use]
     pub fn key(self) -> Key {
         Key::new().number(self.number())
+    }
+
+    /// The verdict map that leads to its chain.
+    #[must_use]
+    pub fn dispatch(self) -> SetKind {
+        match self.kind {
+            Kind::Cluster | Kind::Node | Kind::Origin => SetKind::Entries,
+            Kind::Local => SetKind::Picks,
+        }
+    }
+
+    /// The classes of the other kinds with the same count.
+    pub fn with_other_kinds(self) -> impl Iterator<Item = Self> {
+        let Self { kind: own, count } = self;
+        let kinds = [Kind::Cluster, Kind::Node, Kind::Origin, Kind::Local].into_iter();
+        kinds.filter(move |kind| *kind != own).map(move |kind| Self { kind, count })
     }
 
     /// Its chain.

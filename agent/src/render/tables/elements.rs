@@ -1,10 +1,8 @@
 //! What one Service contributes to the sets, and what the node does.
 
-use std::collections::BTreeSet;
-
+use closeby_nft::elements::Word;
 use closeby_nft::ruleset::Value;
-use closeby_nft::{Data, Family, Key, L4Proto, Verdict};
-use imbl::OrdMap;
+use closeby_nft::{Data, Elements, Family, Key, L4Proto};
 
 use super::class::{Class, Kind};
 use super::sets::SetKind;
@@ -17,6 +15,8 @@ use crate::compile::{
 pub enum Item {
     /// An element that no other Service has.
     Own(SetKind, Key, Data),
+    /// The slots of one frontend, which no other Service has.
+    Pool(SetKind, Key, Vec<(Word, Data)>),
     /// An element without data that others may have, too.
     Shared(SetKind, Key),
     /// A class that is in use.
@@ -112,10 +112,20 @@ fn give_pool(
     give(Item::Class(class));
     let data = Data::Value(Value::new().number(class.number()));
     give(Item::Own(sets.classes, at.clone(), data));
-    for (slot, backend) in (0..).zip(backends) {
-        let data = Data::Value(Value::new().addr(backend.addr).port(backend.port));
-        give(Item::Own(sets.endpoints, at.clone().number(slot), data));
-    }
+    give(Item::Pool(sets.endpoints, at.clone(), slots(backends)));
+}
+
+/// The slots of a pool, in the order of their bytes: numbers are in host order.
+fn slots(backends: &[Backend]) -> Vec<(Word, Data)> {
+    let numbered = (0_u32..).zip(backends);
+    let mut slots: Vec<(Word, Data)> = numbered
+        .map(|(slot, backend)| {
+            let target = Value::new().addr(backend.addr).port(backend.port);
+            (slot.to_ne_bytes(), Data::Value(target))
+        })
+        .collect();
+    slots.sort_unstable_by_key(|(word, _)| *word);
+    slots
 }
 
 fn hairpin_key(backend: Backend, proto: L4Proto) -> Key {
@@ -123,22 +133,11 @@ fn hairpin_key(backend: Backend, proto: L4Proto) -> Key {
     Key::new().addr(addr).addr(addr).proto(proto).port(port)
 }
 
-/// The elements of the verdict map `kind` for these classes.
-#[must_use]
-pub fn dispatch(kind: SetKind, classes: &BTreeSet<Class>) -> Vec<(Key, Data)> {
-    let picks = kind == SetKind::Picks;
-    classes
-        .iter()
-        .filter(|class| (class.kind == Kind::Local) == picks)
-        .map(|class| (class.key(), Data::Verdict(Verdict::Goto(class.chain()))))
-        .collect()
-}
-
 /// The node's addresses that serve NodePorts.
 #[must_use]
-pub fn node_ips(facts: &Facts, family: Family) -> OrdMap<Key, Data> {
+pub fn node_ips(facts: &Facts, family: Family) -> Elements {
     match facts.node_port_addresses.of(family) {
-        LocalAddresses::All => OrdMap::new(),
+        LocalAddresses::All => Elements::new(),
         LocalAddresses::These(addresses) => {
             addresses.iter().map(|addr| (Key::new().addr(*addr), Data::None)).collect()
         }

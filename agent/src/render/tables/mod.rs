@@ -20,10 +20,10 @@ pub mod elements;
 pub mod sets;
 pub mod sizes;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use closeby_nft::{Data, Family, Key, Name, Ruleset, Set, Table, TableId};
+use closeby_nft::{Data, Elements, Family, Key, Name, Ruleset, Set, Table, TableId, Verdict};
 use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
 
@@ -54,17 +54,9 @@ pub fn table_ids() -> [TableId; 2] {
 pub struct Rendered {
     facts: Option<Arc<Facts>>,
     services: OrdMap<ServiceName, Arc<ServicePlan>>,
-    /// How many Services use what they share.
-    uses: OrdMap<(Family, Shared), u32>,
     sizes: Sizes,
+    contents: BTreeMap<Family, Content>,
     ruleset: Ruleset,
-}
-
-/// What several Services may use: it is there as long as one does.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Shared {
-    Element(SetKind, Key),
-    Class(Class),
 }
 
 impl Rendered {
@@ -75,8 +67,8 @@ impl Rendered {
         Self {
             facts: None,
             services: OrdMap::new(),
-            uses: OrdMap::new(),
             sizes,
+            contents: BTreeMap::new(),
             ruleset: Ruleset::default(),
         }
     }
@@ -91,10 +83,8 @@ impl Rendered {
     #[must_use]
     pub fn endpoint_count(&self) -> usize {
         let maps = [SetKind::Endpoints, SetKind::NodeEndpoints];
-        let sets = self.ruleset.tables.values().map(|table| &table.sets);
-        sets.flat_map(|sets| maps.iter().filter_map(|map| sets.get(map.as_str())))
-            .map(|set| set.elements.len())
-            .sum()
+        let contents = self.contents.values();
+        contents.flat_map(|content| maps.map(|kind| content.elements[kind.index()].len())).sum()
     }
 
     /// The rendering of `plan`, starting from this one.
@@ -102,26 +92,17 @@ impl Rendered {
     pub fn next(&self, plan: &NodePlan) -> Self {
         let same_node = self.facts.as_ref() == Some(&plan.facts);
         let mut next = if same_node { self.clone() } else { self.blank_for(plan) };
-        let mut changes: BTreeMap<Family, Changes> =
-            plan.facts.families.iter().map(|family| (*family, Changes::default())).collect();
-        for item in next.services.diff(&plan.services) {
-            let (old, new) = match item {
-                DiffItem::Add(_, new) => (None, Some(new)),
-                DiffItem::Remove(_, old) => (Some(old), None),
-                DiffItem::Update { old: (_, old), new: (_, new) } => (Some(old), Some(new)),
-            };
-            for (service, step) in [(old, -1), (new, 1)] {
-                for port in service.iter().flat_map(|service| &service.ports) {
-                    if let Some(changes) = changes.get_mut(&port.family) {
-                        elements::of_port(port, &mut |item| changes.take(item, step));
-                    }
-                }
-            }
+        let services = std::mem::replace(&mut next.services, plan.services.clone());
+        let differences = services.diff(&plan.services);
+        let changes: Vec<Change<'_>> = differences.map(|item| Change::of(&item)).collect();
+        // All that goes first: a frontend may pass from one Service to another.
+        for change in &changes {
+            next.take(change.gone(), Content::remove);
         }
-        for (family, changes) in changes {
-            next.apply(family, changes, &plan.facts);
+        for change in &changes {
+            next.take(change.come(), Content::add);
         }
-        next.services = plan.services.clone();
+        next.write_tables();
         next
     }
 
@@ -130,137 +111,214 @@ impl Rendered {
         let mut blank = Self::nothing(self.sizes.clone());
         blank.facts = Some(plan.facts.clone());
         for &family in &plan.facts.families {
-            let mut table = Table::default();
-            for kind in SetKind::of_node(&plan.facts, family) {
+            let content = Content::without_services(&plan.facts, family);
+            let sets = SetKind::of_node(&plan.facts, family).map(|kind| {
                 let spec = kind.spec(blank.sizes.get(family, kind));
-                table.sets.insert(kind.name(), Set { spec, elements: OrdMap::new() });
-            }
-            if let Some(set) = table.sets.get_mut(SetKind::NodeIps.as_str()) {
-                set.elements = elements::node_ips(&plan.facts, family);
-            }
-            table.chains = chains::all(&plan.facts, family, &BTreeSet::new());
+                (kind.name(), Set { spec, elements: Elements::new() })
+            });
+            let table = Table { sets: sets.collect(), chains: OrdMap::new() };
             blank.ruleset.tables.insert(table_id(family), table);
+            blank.contents.insert(family, content);
         }
         blank
     }
 
-    fn apply(&mut self, family: Family, mut changes: Changes, facts: &Facts) {
-        let classes_changed = self.count_uses(family, &mut changes);
-        if classes_changed {
-            changes.replace_dispatch(&self.classes(family));
-        }
-        let classes = classes_changed.then(|| self.classes(family));
-        let Some(table) = self.ruleset.tables.get_mut(&table_id(family)) else {
+    /// Does the same to all these items, each in the content of its family.
+    fn take(
+        &mut self,
+        items: impl Iterator<Item = (Family, Item)>,
+        mut act: impl FnMut(&mut Content, Item, &Facts),
+    ) {
+        let Some(facts) = &self.facts else {
             return;
         };
-        for (kind, edit) in changes.edits {
-            let Some(set) = table.sets.get_mut(kind.as_str()) else {
+        for (family, item) in items {
+            if let Some(content) = self.contents.get_mut(&family) {
+                act(content, item, facts);
+            }
+        }
+    }
+
+    /// Puts what changed into the tables.
+    fn write_tables(&mut self) {
+        for (family, content) in &self.contents {
+            let Some(table) = self.ruleset.tables.get_mut(&table_id(*family)) else {
                 continue;
             };
-            edit.apply(&mut set.elements);
-            let size = self.sizes.fit(family, kind, set.elements.len());
-            if set.spec.size != size {
-                set.spec.size = size;
+            for kind in SetKind::ALL {
+                let elements = &content.elements[kind.index()];
+                let name = kind.as_str();
+                let Some(set) = table.sets.get(name) else {
+                    continue;
+                };
+                let size = self.sizes.fit(*family, kind, elements.len());
+                if !set.elements.ptr_eq(elements) || set.spec.size != size {
+                    let set = Set { spec: kind.spec(size), elements: elements.clone() };
+                    table.sets.insert(kind.name(), set);
+                }
             }
+            table.chains = content.chains.clone();
         }
-        if let Some(classes) = classes {
-            table.chains = chains::all(facts, family, &classes);
-        }
-    }
-
-    /// Settles who shares what; turns first and last uses into edits. Returns
-    /// whether the classes in use are others than before.
-    fn count_uses(&mut self, family: Family, changes: &mut Changes) -> bool {
-        let mut classes_changed = false;
-        for (shared, step) in std::mem::take(&mut changes.uses) {
-            let key = (family, shared);
-            let before = self.uses.get(&key).copied().unwrap_or(0);
-            let after = before.saturating_add_signed(step);
-            if after == 0 {
-                self.uses.remove(&key);
-            } else if after != before {
-                self.uses.insert(key.clone(), after);
-            }
-            if (before == 0) == (after == 0) {
-                continue;
-            }
-            match key.1 {
-                Shared::Class(_) => classes_changed = true,
-                Shared::Element(kind, key) if after == 0 => changes.remove(kind, key),
-                Shared::Element(kind, key) => changes.add(kind, key, Data::None),
-            }
-        }
-        classes_changed
-    }
-
-    fn classes(&self, family: Family) -> BTreeSet<Class> {
-        let from = (family, Shared::Class(Class::MIN));
-        self.uses
-            .range(from..)
-            .map_while(|((of, shared), _)| match shared {
-                Shared::Class(class) if *of == family => Some(*class),
-                _ => None,
-            })
-            .collect()
     }
 }
 
-/// What a plan changes in the table of one family.
-#[derive(Debug, Default)]
-struct Changes {
-    edits: BTreeMap<SetKind, Edit>,
-    uses: BTreeMap<Shared, i32>,
+/// What the table of one family holds.
+#[derive(Clone, Debug)]
+struct Content {
+    family: Family,
+    /// By [`SetKind::index`].
+    elements: [Elements; SetKind::ALL.len()],
+    chains: OrdMap<Name, closeby_nft::Chain>,
+    /// How many use what several may use; an element that one uses is merely
+    /// there.
+    uses: OrdMap<Shared, u32>,
 }
 
-/// What changes in one set: first removed, then added.
-#[derive(Debug, Default)]
-struct Edit {
-    clear: bool,
-    removed: Vec<Key>,
-    added: Vec<(Key, Data)>,
+/// What several frontends may use: it is there as long as one does.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Shared {
+    Element(SetKind, Key),
+    Class(Class),
 }
 
-impl Changes {
-    /// Takes what a Service contributes (`step` 1) or no longer does (-1).
-    fn take(&mut self, item: Item, step: i32) {
+impl Content {
+    fn without_services(facts: &Facts, family: Family) -> Self {
+        let mut elements = std::array::from_fn(|_| Elements::new());
+        elements[SetKind::NodeIps.index()] = elements::node_ips(facts, family);
+        Self { family, elements, chains: chains::of_node(facts, family), uses: OrdMap::new() }
+    }
+
+    fn add(&mut self, item: Item, facts: &Facts) {
         match item {
-            Item::Own(kind, key, data) if step > 0 => self.add(kind, key, data),
-            Item::Own(kind, key, _) => self.remove(kind, key),
-            Item::Shared(kind, key) => self.count(Shared::Element(kind, key), step),
-            Item::Class(class) => self.count(Shared::Class(class), step),
+            Item::Own(kind, key, data) => {
+                self.elements[kind.index()].insert(key, data);
+            }
+            Item::Pool(kind, at, slots) => self.elements[kind.index()].replace_group(at, slots),
+            Item::Shared(kind, key) => {
+                if self.elements[kind.index()].contains_key(&key) {
+                    *self.uses.entry(Shared::Element(kind, key)).or_insert(1) += 1;
+                } else {
+                    self.elements[kind.index()].insert(key, Data::None);
+                }
+            }
+            Item::Class(class) => {
+                let uses = self.uses.entry(Shared::Class(class)).or_insert(0);
+                *uses += 1;
+                if *uses == 1 {
+                    self.add_class(class, facts);
+                }
+            }
         }
     }
 
-    fn count(&mut self, shared: Shared, step: i32) {
-        *self.uses.entry(shared).or_default() += step;
+    fn remove(&mut self, item: Item, facts: &Facts) {
+        match item {
+            Item::Own(kind, key, _) => {
+                self.elements[kind.index()].remove(&key);
+            }
+            Item::Pool(kind, at, _) => self.elements[kind.index()].replace_group(at, Vec::new()),
+            Item::Shared(kind, key) => {
+                let shared = Shared::Element(kind, key.clone());
+                if self.uses.contains_key(&shared) {
+                    self.count_down(&shared, 1);
+                } else {
+                    self.elements[kind.index()].remove(&key);
+                }
+            }
+            Item::Class(class) => {
+                if self.count_down(&Shared::Class(class), 0) {
+                    self.remove_class(class, facts);
+                }
+            }
+        }
     }
 
-    fn add(&mut self, kind: SetKind, key: Key, data: Data) {
-        self.edits.entry(kind).or_default().added.push((key, data));
+    /// Counts one use less; at `least` nothing is counted any more, which it
+    /// says.
+    fn count_down(&mut self, shared: &Shared, least: u32) -> bool {
+        let Some(uses) = self.uses.get_mut(shared) else {
+            return false;
+        };
+        *uses = uses.saturating_sub(1);
+        let done = *uses <= least;
+        if done {
+            self.uses.remove(shared);
+        }
+        done
     }
 
-    fn remove(&mut self, kind: SetKind, key: Key) {
-        self.edits.entry(kind).or_default().removed.push(key);
+    fn add_class(&mut self, class: Class, facts: &Facts) {
+        let verdict = Data::Verdict(Verdict::Goto(class.chain()));
+        self.elements[class.dispatch().index()].insert(class.key(), verdict);
+        self.chains.extend(chains::of_class(facts, self.family, class));
     }
 
-    fn replace_dispatch(&mut self, classes: &BTreeSet<Class>) {
-        for kind in [SetKind::Entries, SetKind::Picks] {
-            let added = elements::dispatch(kind, classes);
-            self.edits.insert(kind, Edit { clear: true, removed: Vec::new(), added });
+    fn remove_class(&mut self, class: Class, facts: &Facts) {
+        self.elements[class.dispatch().index()].remove(&class.key());
+        for (name, _) in chains::of_class(facts, self.family, class) {
+            self.chains.remove(&name);
+        }
+        // Classes of one count share chains.
+        for kept in class.with_other_kinds() {
+            if self.uses.contains_key(&Shared::Class(kept)) {
+                self.chains.extend(chains::of_class(facts, self.family, kept));
+            }
         }
     }
 }
 
-impl Edit {
-    fn apply(self, elements: &mut OrdMap<Key, Data>) {
-        if self.clear {
-            *elements = OrdMap::new();
-        }
-        for key in &self.removed {
-            elements.remove(key);
-        }
-        for (key, data) in self.added {
-            elements.insert(key, data);
+/// What becomes of a Service.
+enum Change<'a> {
+    Comes(&'a ServicePlan),
+    Goes(&'a ServicePlan),
+    /// The items that are no longer, and those that are new: an element that
+    /// stays is not touched.
+    Turns(Vec<(Family, Item)>, Vec<(Family, Item)>),
+}
+
+impl<'a> Change<'a> {
+    fn of(item: &DiffItem<'a, 'a, ServiceName, Arc<ServicePlan>>) -> Self {
+        match item {
+            DiffItem::Add(_, new) => Self::Comes(new),
+            DiffItem::Remove(_, old) => Self::Goes(old),
+            DiffItem::Update { old: (_, old), new: (_, new) } => {
+                let mut old: Vec<_> = items(old).map(Some).collect();
+                let mut new: Vec<_> = items(new).map(Some).collect();
+                for (old, new) in old.iter_mut().zip(&mut new) {
+                    if old == new {
+                        (*old, *new) = (None, None);
+                    }
+                }
+                let left = |items: Vec<Option<_>>| items.into_iter().flatten().collect();
+                Self::Turns(left(old), left(new))
+            }
         }
     }
+
+    fn gone(&self) -> impl Iterator<Item = (Family, Item)> {
+        let (whole, part) = match self {
+            Self::Comes(_) => (None, None),
+            Self::Goes(old) => (Some(*old), None),
+            Self::Turns(old, _) => (None, Some(old)),
+        };
+        whole.into_iter().flat_map(items).chain(part.into_iter().flatten().cloned())
+    }
+
+    fn come(&self) -> impl Iterator<Item = (Family, Item)> {
+        let (whole, part) = match self {
+            Self::Comes(new) => (Some(*new), None),
+            Self::Goes(_) => (None, None),
+            Self::Turns(_, new) => (None, Some(new)),
+        };
+        whole.into_iter().flat_map(items).chain(part.into_iter().flatten().cloned())
+    }
+}
+
+/// What a Service contributes.
+fn items(service: &ServicePlan) -> impl Iterator<Item = (Family, Item)> {
+    service.ports.iter().flat_map(|port| {
+        let mut items = Vec::with_capacity(8);
+        elements::of_port(port, &mut |item| items.push((port.family, item)));
+        items
+    })
 }

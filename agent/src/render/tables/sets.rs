@@ -64,6 +64,12 @@ impl SetKind {
         Self::Hairpin,
     ];
 
+    /// Its place in [`Self::ALL`].
+    #[must_use]
+    pub fn index(self) -> usize {
+        self as usize
+    }
+
     /// Those that a node needs in a family.
     pub fn of_node(facts: &Facts, family: Family) -> impl Iterator<Item = Self> {
         let all = *facts.node_port_addresses.of(family) == LocalAddresses::All;

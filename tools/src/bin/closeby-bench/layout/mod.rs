@@ -62,9 +62,11 @@ pub(crate) fn keep_chains(rulesets: &mut [Ruleset]) {
                 }
             }
             let entries = SetKind::Entries.as_str();
-            let kept = other.sets.get(entries).map(|set| set.elements.clone());
-            if let (Some(set), Some(kept)) = (table.sets.get_mut(entries), kept) {
-                set.elements = kept.union(std::mem::take(&mut set.elements));
+            if let (Some(set), Some(other)) = (table.sets.get_mut(entries), other.sets.get(entries))
+            {
+                for (key, data) in other.elements.iter() {
+                    set.elements.insert(key, data.clone());
+                }
             }
         }
     }

@@ -1,0 +1,182 @@
+//! Ends and beginnings: how an agent stops, what it leaves, and what the next
+//! one makes of that.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use closeby_nft::Ruleset;
+use closeby_tools::lab::{Answer, Family, Host, Proto, Request};
+use libtest_mimic::Failed;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::Trials;
+use super::rig::{BY_NODE_RANGE, Rig, Saw, Site, at_vip, check, service};
+
+pub(crate) const ALL: Trials = &[
+    ("a_restart_commits_nothing_and_loses_nothing", a_restart_commits_nothing_and_loses_nothing),
+    (
+        "what_changed_meanwhile_is_mended_at_the_start",
+        what_changed_meanwhile_is_mended_at_the_start,
+    ),
+    ("once_leaves_the_rules", once_leaves_the_rules),
+    ("a_second_agent_is_refused", a_second_agent_is_refused),
+    ("signals_end_it_well_and_the_rules_stay", signals_end_it_well_and_the_rules_stay),
+    ("without_rights_it_says_so", without_rights_it_says_so),
+];
+
+/// Restarts under way while requests are sent.
+const RESTARTS: usize = 3;
+
+fn site(rig: &Rig) -> Result<Site<'_>, Failed> {
+    let site = rig.site("n1", BY_NODE_RANGE)?;
+    site.put(&service("web", 1), &["a2", "b1"])?;
+    Ok(site)
+}
+
+fn a_restart_commits_nothing_and_loses_nothing(rig: &Rig) -> Result<(), Failed> {
+    let mut site = site(rig)?;
+    site.start()?;
+    let before = site.listing()?;
+    let client = rig.cluster.pod("a1");
+    let done = AtomicBool::new(false);
+    let (restarted, answers) = thread::scope(|scope| {
+        let load = scope.spawn(|| ask_until(client, &done));
+        let restarted = (0..RESTARTS).try_for_each(|_| {
+            site.kill();
+            site.start()
+        });
+        done.store(true, Ordering::Relaxed);
+        (restarted, load.join().unwrap_or_default())
+    });
+    restarted?;
+    check(site.listing()? == before, "the kernel, its count of transactions included", &())?;
+    check(!answers.is_empty(), "requests meanwhile", &answers.len())?;
+    let lost = answers.iter().find(|answer| answer.reply().is_none());
+    check(lost.is_none(), "a request was lost", &lost)
+}
+
+/// Both families and protocols in turn, until told to stop.
+fn ask_until(client: &Host, done: &AtomicBool) -> Vec<Answer> {
+    let mut answers = Vec::new();
+    while !done.load(Ordering::Relaxed) {
+        for family in Family::BOTH {
+            for proto in Proto::BOTH {
+                answers.push(client.request(&Request::new(at_vip(1, family), proto)));
+            }
+        }
+    }
+    answers
+}
+
+fn what_changed_meanwhile_is_mended_at_the_start(rig: &Rig) -> Result<(), Failed> {
+    let mut site = site(rig)?;
+    site.start()?;
+    site.kill();
+    site.put(&service("web", 1), &["b1"])?;
+    let before = site.listing()?;
+    site.start()?;
+    let after = site.listing()?;
+    check(
+        after.gen_id.0 == before.gen_id.0 + 1,
+        "one transaction",
+        &(before.gen_id, after.gen_id),
+    )?;
+    let client = site.pod("a1");
+    for family in Family::BOTH {
+        let request = Request::new(at_vip(1, family), Proto::Tcp);
+        let saw = Saw::of(client, &client.requests(&request, 24, 4));
+        check(saw == Saw::expected(&["b1"], "n"), "the endpoint that is left", &saw)?;
+    }
+    Ok(())
+}
+
+fn once_leaves_the_rules(rig: &Rig) -> Result<(), Failed> {
+    let mut site = site(rig)?;
+    let mut command = site.command();
+    command.arg("--once").stdout(Stdio::null()).stderr(Stdio::piped());
+    let output = site.node.spawn(&mut command)?.wait_with_output()?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    check(output.status.code() == Some(0), "exit code", &said)?;
+    let left = site.listing()?;
+    site.start()?;
+    check(site.listing()? == left, "an agent finds nothing to do", &())?;
+    let answer = site.pod("a1").request(&Request::new(at_vip(1, Family::V6), Proto::Udp));
+    check(answer.reply().is_some(), "served", &answer)
+}
+
+fn a_second_agent_is_refused(rig: &Rig) -> Result<(), Failed> {
+    let mut site = site(rig)?;
+    site.start()?;
+    let before = site.listing()?;
+    let mut command = site.command();
+    command.stdout(Stdio::null()).stderr(Stdio::piped());
+    let output = site.node.spawn(&mut command)?.wait_with_output()?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    check(output.status.code() == Some(3), "exit code", &output.status)?;
+    check(said.contains("another closeby agent runs in this network namespace"), "why", &said)?;
+    check(site.listing()? == before, "it wrote nothing", &())?;
+    site.change(&service("web", 1), &["a2"])
+}
+
+fn signals_end_it_well_and_the_rules_stay(rig: &Rig) -> Result<(), Failed> {
+    let site = site(rig)?;
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let mut agent = Running::start(&site)?;
+        let before = site.listing()?;
+        check(before.ruleset != Ruleset::default(), "there are rules", &())?;
+        let pid = Pid::from_raw(i32::try_from(agent.child.id())?);
+        kill(pid, signal)?;
+        let status = agent.child.wait()?;
+        check(status.code() == Some(0), signal.as_str(), &status)?;
+        check(site.listing()? == before, "the rules stay", &())?;
+    }
+    Ok(())
+}
+
+/// In a user namespace of its own it has no rights over the node's network.
+fn without_rights_it_says_so(rig: &Rig) -> Result<(), Failed> {
+    let site = site(rig)?;
+    let agent = site.command();
+    let mut command = std::process::Command::new("unshare");
+    command.arg("--user").arg(agent.get_program()).args(agent.get_args());
+    command.stdout(Stdio::null()).stderr(Stdio::piped());
+    let output = site.node.spawn(&mut command)?.wait_with_output()?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    check(output.status.code() == Some(3), "exit code", &(output.status, &said))?;
+    check(said.contains("CAP_NET_ADMIN"), "what is missing", &said)
+}
+
+/// An agent whose end is looked at; killed with the value.
+struct Running {
+    child: Child,
+}
+
+impl Running {
+    /// Starts it and waits until it has committed.
+    fn start(site: &Site<'_>) -> Result<Self, Failed> {
+        let mut command = site.command();
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut running = Self { child: site.node.spawn(&mut command)? };
+        let mut line = String::new();
+        let stdout = running.child.stdout.take().ok_or("no stdout")?;
+        BufReader::new(stdout).read_line(&mut line)?;
+        if line.starts_with("generation ") {
+            return Ok(running);
+        }
+        running.child.kill()?;
+        let mut said = String::new();
+        running.child.stderr.take().ok_or("no stderr")?.read_to_string(&mut said)?;
+        Err(format!("it said {line:?} and ended: {said}").into())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Either may fail only because it is gone already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}

@@ -1,0 +1,52 @@
+//! The agent itself, as a process, on a node of the lab: real manifests, real
+//! rules, real packets in both families.
+//!
+//! What is expected is written here as data. It is held against the packets
+//! and against `closeby explain`, so all three must agree.
+//!
+//! One cluster serves all trials, one after another: they share the node.
+//! Needs user namespaces, `ip` and `nft`; without them it fails and says what
+//! to do.
+
+mod adoption;
+mod changes;
+mod matrix;
+mod repair;
+mod rig;
+mod sctp;
+mod verdicts;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use closeby_tools::lab::{self, Entry};
+use libtest_mimic::{Arguments, Failed, Trial};
+use rig::Rig;
+
+fn main() -> ExitCode {
+    match lab::enter() {
+        Ok(Entry::Outside(code)) => return code,
+        Ok(Entry::Inside) => {}
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+    }
+    let arguments = Arguments { test_threads: Some(1), ..Arguments::from_args() };
+    let rig = match Rig::build() {
+        Ok(rig) => Arc::new(rig),
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let parts = [matrix::ALL, verdicts::ALL, changes::ALL, adoption::ALL, repair::ALL, sctp::ALL];
+    let trials = parts.into_iter().flatten().map(|(name, trial)| {
+        let rig = Arc::clone(&rig);
+        Trial::test(*name, move || trial(&rig))
+    });
+    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+}
+
+/// Trials with their names.
+type Trials = &'static [(&'static str, fn(&Rig) -> Result<(), Failed>)];

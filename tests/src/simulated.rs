@@ -1,0 +1,357 @@
+//! The machine between a cluster and the fake kernel, on a clock of its own.
+//!
+//! [`World`] carries out effects when it is told to, so that things happen in
+//! between, and checks at every step what must always hold:
+//! - nothing is asked or written before every kind of object was told in full;
+//! - one request at a time;
+//! - what is published is, or was, in the kernel (but for what somebody else
+//!   changed since we looked), and never goes back;
+//! - a transaction leaves one generation, no mixture, and nobody else's tables
+//!   are touched;
+//! - between two transactions is `minSyncPeriod`, unless the first one failed
+//!   or the second one repairs;
+//! - who wakes it when it says so does not turn in circles.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use closeby::compile::{Generation, compile_all};
+use closeby::model::{Change, Cluster, NodeName};
+use closeby::render::Rendered;
+use closeby::render::tables::sizes::Sizes;
+use closeby::render::tables::table_ids;
+use closeby::sync::stages::Stage;
+use closeby::sync::{Effect, Input, Machine, Moment, Pace, Report};
+use closeby_nft::fake::Fake;
+use closeby_nft::kernel::{Kernel as _, ListError};
+use closeby_nft::{Data, Key, Name, Ruleset};
+
+use crate::small;
+
+/// How often the loop around the machine asks the kernel for its count.
+const POLL_EVERY: Duration = Duration::from_millis(50);
+
+/// What somebody else does to the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Foreign {
+    /// Everything goes.
+    Flush,
+    /// One table of ours goes.
+    DeleteTable,
+    /// Some elements of ours go.
+    DeleteElements,
+    /// An element comes to a set of ours.
+    AddElement,
+    /// A base chain of ours loses its rules.
+    FlushChain,
+    /// Something happens in a table of theirs.
+    Elsewhere,
+}
+
+/// A request to the kernel that is under way.
+#[derive(Debug)]
+enum Request {
+    List,
+    Commit(std::sync::Arc<Stage>),
+}
+
+/// The machine and its surroundings.
+#[derive(Debug)]
+pub struct World {
+    /// The machine under test.
+    pub machine: Machine,
+    /// Its kernel.
+    pub kernel: Fake,
+    /// What it told the operator, with the time.
+    pub reports: Vec<(Moment, Report)>,
+    /// When it asked the kernel for something.
+    pub requests: Vec<Moment>,
+    /// The virtual time.
+    pub now: Moment,
+    waiting: Option<Request>,
+    list_faults: VecDeque<ListError>,
+    truth: Cluster,
+    rendered: BTreeMap<Generation, Ruleset>,
+    /// What the kernel had of ours since the last publication.
+    had: Vec<Ruleset>,
+    published: Option<Generation>,
+    min_sync_period: Duration,
+    /// When the last generation was there.
+    synced: Option<Moment>,
+    is_repair: bool,
+    /// Whether somebody changed our tables since they were listed.
+    is_tainted: bool,
+    is_limited: bool,
+}
+
+impl World {
+    /// A machine that knows nothing, and an empty kernel.
+    #[must_use]
+    pub fn new(min_sync_period: Duration, send_limit: usize) -> Self {
+        let pace = Pace::new(Some(min_sync_period), None);
+        Self::with_pace(pace, min_sync_period, send_limit)
+    }
+
+    /// The same at another pace.
+    #[must_use]
+    pub fn with_pace(pace: Pace, min_sync_period: Duration, send_limit: usize) -> Self {
+        let facts_of = Box::new(small::facts);
+        Self {
+            machine: Machine::new(NodeName::from(small::NODE), facts_of, pace, send_limit),
+            kernel: Fake::new().with_send_limit(send_limit),
+            reports: Vec::new(),
+            requests: Vec::new(),
+            now: Moment::default(),
+            waiting: None,
+            list_faults: VecDeque::new(),
+            truth: Cluster::default(),
+            rendered: BTreeMap::new(),
+            had: vec![Ruleset::default()],
+            published: None,
+            min_sync_period,
+            synced: None,
+            is_repair: false,
+            is_tainted: false,
+            is_limited: send_limit < usize::MAX,
+        }
+    }
+
+    /// Objects change.
+    pub fn change(&mut self, changes: &[Change]) {
+        for change in changes {
+            self.truth.apply(change.clone());
+        }
+        self.step(Input::Changed(changes.to_vec()));
+    }
+
+    /// The next listing fails.
+    pub fn fail_list(&mut self, error: ListError) {
+        self.list_faults.push_back(error);
+    }
+
+    /// The kernel takes small datagrams now and then, so loads may be divided.
+    pub fn expect_divided_loads(&mut self) {
+        self.is_limited = true;
+    }
+
+    /// Somebody else commits.
+    pub fn foreign(&mut self, what: Foreign) {
+        let before = ours(self.kernel.ruleset());
+        self.kernel.foreign(|ruleset| edit(ruleset, what));
+        let after = ours(self.kernel.ruleset());
+        self.is_tainted |= before != after;
+        self.had.push(after);
+    }
+
+    /// Whether a request is under way.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.waiting.is_some()
+    }
+
+    /// The kernel does what is under way and answers; nothing if nothing is.
+    pub fn answer(&mut self) {
+        self.answer_after(None);
+    }
+
+    /// The same, and somebody else commits between the deed and the answer.
+    pub fn answer_after(&mut self, meanwhile: Option<Foreign>) {
+        let Some(request) = self.waiting.take() else {
+            return;
+        };
+        match request {
+            Request::List => {
+                let listed = match self.list_faults.pop_front() {
+                    Some(error) => Err(error),
+                    None => self.kernel.list(&table_ids()),
+                };
+                if listed.is_ok() {
+                    self.is_tainted = false;
+                }
+                self.step(Input::Listed(listed));
+            }
+            Request::Commit(stage) => {
+                let theirs = others(self.kernel.ruleset());
+                let mut outcome = self.kernel.commit(&stage.batch);
+                assert_eq!(others(self.kernel.ruleset()), theirs, "touched what is not ours");
+                let content = ours(self.kernel.ruleset());
+                if outcome.is_ok() && !self.is_tainted && !self.is_limited {
+                    let known = self.rendered.values().any(|rendered| *rendered == content);
+                    assert!(known, "a mixture of generations is in the kernel");
+                }
+                self.had.push(content);
+                if let (Some(what), Ok(receipt)) = (meanwhile, &mut outcome) {
+                    self.foreign(what);
+                    receipt.gen_id = self.kernel.generation().unwrap_or(receipt.gen_id);
+                }
+                let told = self.reports.len();
+                self.step(Input::Committed(outcome));
+                let is_done =
+                    |(_, report): &(Moment, Report)| matches!(report, Report::Committed { .. });
+                if self.reports[told..].iter().any(is_done) {
+                    self.synced = Some(self.now);
+                }
+            }
+        }
+    }
+
+    /// Time passes; the machine is woken when it asked to be, and at every
+    /// poll. Requests stay under way.
+    pub fn pass(&mut self, wait: Duration) {
+        let end = self.now.after(wait);
+        loop {
+            let next = self.machine.wake_at().min(self.now.after(POLL_EVERY)).max(self.now);
+            if next > end || self.is_waiting() {
+                self.now = end;
+                return;
+            }
+            self.now = next;
+            self.poll();
+        }
+    }
+
+    /// The loop asks the kernel for its count.
+    pub fn poll(&mut self) {
+        let gen_id = self.kernel.generation();
+        self.step(Input::Polled(gen_id));
+        let is_spinning = !self.is_waiting() && self.machine.wake_at() <= self.now;
+        assert!(!is_spinning, "it wants to be woken at once, and does nothing then");
+    }
+
+    /// Goes on without further events until the kernel has what the cluster
+    /// says. Returns how often the machine was woken.
+    ///
+    /// # Panics
+    /// If that takes more than `most` steps.
+    pub fn settle(&mut self, most: usize) -> usize {
+        for steps in 0..most {
+            if self.is_waiting() {
+                self.answer();
+            } else if self.is_settled() {
+                return steps;
+            } else {
+                self.now = self.machine.wake_at().min(self.now.after(POLL_EVERY)).max(self.now);
+                self.poll();
+            }
+        }
+        let told = self.reports.last();
+        panic!("not settled after {most} steps at {:?}; last report: {told:?}", self.now);
+    }
+
+    /// Whether the kernel has what the cluster says, and readers see it.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        let newest = self.machine.plan().map(|plan| plan.generation);
+        newest.is_some() && self.published == newest && ours(self.kernel.ruleset()) == self.wanted()
+    }
+
+    /// The tables for the cluster, from nothing.
+    #[must_use]
+    pub fn wanted(&self) -> Ruleset {
+        let node = self.truth.node(&NodeName::from(small::NODE));
+        let plan = compile_all(&self.truth, &small::shared_facts(node));
+        Rendered::nothing(Sizes::default()).next(&plan).ruleset().clone()
+    }
+
+    /// Tells the machine, notes its effects and checks them.
+    pub fn step(&mut self, input: Input) {
+        let effects = self.machine.step(input, self.now);
+        if let Some(plan) = self.machine.plan() {
+            self.rendered.entry(plan.generation).or_insert_with(|| {
+                Rendered::nothing(Sizes::default()).next(plan).ruleset().clone()
+            });
+        }
+        for effect in effects {
+            match effect {
+                Effect::List => self.request(Request::List),
+                Effect::Commit(stage) => {
+                    let since = self.synced.map_or(Duration::MAX, |at| self.now.0 - at.0);
+                    let in_time = since >= self.min_sync_period || self.is_repair;
+                    assert!(in_time, "a transaction {since:?} after the last one");
+                    self.request(Request::Commit(stage));
+                }
+                Effect::Publish(snapshot) => self.publish(snapshot.generation),
+                Effect::Report(report) => {
+                    self.is_repair = match &report {
+                        Report::Drift { .. } => true,
+                        Report::Committed { .. } => false,
+                        _ => self.is_repair,
+                    };
+                    self.reports.push((self.now, report));
+                }
+            }
+        }
+    }
+
+    fn request(&mut self, request: Request) {
+        assert!(self.truth.is_complete(), "{request:?} before all was told");
+        assert!(self.waiting.is_none(), "two requests at a time");
+        self.waiting = Some(request);
+        self.requests.push(self.now);
+    }
+
+    fn publish(&mut self, generation: Generation) {
+        let rendered = &self.rendered[&generation];
+        // What somebody else did just before is noticed only after the commit.
+        let was_there = self.is_tainted || self.had.contains(rendered);
+        assert!(was_there, "{generation:?} was never in the kernel");
+        assert!(self.published <= Some(generation), "{generation:?} after {:?}", self.published);
+        self.published = Some(generation);
+        self.had = vec![ours(self.kernel.ruleset())];
+    }
+}
+
+/// Our tables.
+#[must_use]
+pub fn ours(ruleset: &Ruleset) -> Ruleset {
+    let ids = table_ids();
+    part(ruleset, |id| ids.contains(id))
+}
+
+/// Everybody else's.
+fn others(ruleset: &Ruleset) -> Ruleset {
+    let ids = table_ids();
+    part(ruleset, |id| !ids.contains(id))
+}
+
+fn part(ruleset: &Ruleset, keep: impl Fn(&closeby_nft::TableId) -> bool) -> Ruleset {
+    let tables = ruleset.tables.iter().filter(|(id, _)| keep(id));
+    Ruleset { tables: tables.map(|(id, table)| (id.clone(), table.clone())).collect() }
+}
+
+fn edit(ruleset: &mut Ruleset, what: Foreign) {
+    let [first, second] = table_ids();
+    match what {
+        Foreign::Flush => ruleset.tables.clear(),
+        Foreign::DeleteTable => drop(ruleset.tables.remove(&second)),
+        Foreign::Elsewhere => {
+            let id = closeby_nft::TableId { name: Name::from("theirs"), ..first };
+            let chains = &mut ruleset.tables.entry(id).or_default().chains;
+            let name = Name::from(format!("chain{}", chains.len() % 4).as_str());
+            if chains.remove(&name).is_none() {
+                chains.insert(name, closeby_nft::Chain::default());
+            }
+        }
+        Foreign::DeleteElements | Foreign::AddElement | Foreign::FlushChain => {
+            let Some(table) = ruleset.tables.get_mut(&first) else { return };
+            match what {
+                Foreign::AddElement => {
+                    if let Some(set) = table.sets.get_mut("vips") {
+                        let stranger = Key::new().addr([10, 0, 0, 99].into());
+                        set.elements.insert(stranger, Data::None);
+                    }
+                }
+                Foreign::FlushChain => {
+                    if let Some(chain) = table.chains.get_mut("nat-prerouting") {
+                        chain.rules.clear();
+                    }
+                }
+                _ => {
+                    if let Some(set) = table.sets.get_mut("endpoints") {
+                        set.elements.clear();
+                    }
+                }
+            }
+        }
+    }
+}

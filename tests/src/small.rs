@@ -1,0 +1,133 @@
+//! Small, dense clusters for simulations: few names, so that changes meet.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use closeby::compile::{DetectLocal, Facts, LocalAddresses, MarkBit, NodePortAddresses};
+use closeby::model::{
+    Change, Endpoint, Hints, Life, Node, NodeName, PortName, Service, ServiceName, ServicePort,
+    Slice, SliceName, SlicePort, TrafficPolicy, Zone,
+};
+use closeby_nft::{Family, L4Proto, Port};
+use proptest::prelude::*;
+
+/// The node that looks.
+pub const NODE: &str = "n1";
+
+/// What the node is; its zone is its Node's.
+#[must_use]
+pub fn facts(node: Option<&Node>) -> Facts {
+    let local = |family| LocalAddresses::These([address(family, 9, 1)].into());
+    Facts {
+        node: NodeName::from(NODE),
+        zone: node.and_then(|node| node.zone.clone()),
+        families: Family::BOTH.into(),
+        detect_local: DetectLocal::Unknown,
+        masquerade_all: false,
+        masquerade_mark: MarkBit::DEFAULT,
+        node_port_addresses: NodePortAddresses { ip: local(Family::Ip), ip6: local(Family::Ip6) },
+    }
+}
+
+/// Some changes that come together.
+pub fn changes() -> impl Strategy<Value = Vec<Change>> {
+    proptest::collection::vec(change(), 1..4)
+}
+
+/// Any change.
+pub fn change() -> impl Strategy<Value = Change> {
+    prop_oneof![
+        4 => (0..4u8, any::<bool>(), any::<bool>()).prop_map(|(name, node_port, is_local)| {
+            Change::Service(service(name, node_port, is_local))
+        }),
+        6 => (0..4u8, any::<bool>(), 0..4u8).prop_map(|(name, six, count)| {
+            Change::Slice(slice(name, six, count))
+        }),
+        1 => (0..4u8).prop_map(|name| Change::ServiceGone(service_name(name))),
+        1 => (0..4u8, any::<bool>()).prop_map(|(name, six)| Change::SliceGone(slice_name(name, six))),
+        1 => (0..3u8).prop_map(|zone| Change::Node(node(zone))),
+        1 => Just(Change::NodeGone(NodeName::from(NODE))),
+    ]
+}
+
+/// A Service of both families; those of numbers 0 and 3 contest a node port.
+#[must_use]
+pub fn service(name: u8, node_port: bool, is_local: bool) -> Service {
+    let policy = if is_local { TrafficPolicy::Local } else { TrafficPolicy::Cluster };
+    Service {
+        name: service_name(name),
+        created_s: Some(i64::from(name)),
+        uid: format!("{name}").into(),
+        cluster_ips: Family::BOTH.map(|family| address(family, 96, name)).to_vec(),
+        ports: vec![ServicePort {
+            name: PortName::from("http"),
+            proto: L4Proto::Tcp,
+            port: port(80),
+            node_port: node_port.then(|| port(30_000 + u16::from(name % 3))),
+        }],
+        internal_policy: TrafficPolicy::Cluster,
+        external_policy: policy,
+    }
+}
+
+/// The slice of one family of a Service, with so many endpoints.
+#[must_use]
+pub fn slice(name: u8, six: bool, count: u8) -> Slice {
+    let family = if six { Family::Ip6 } else { Family::Ip };
+    let endpoint = |number: u8| Endpoint {
+        addr: address(family, 244, name * 4 + number),
+        node: Some(NodeName::from(if number == 0 { NODE } else { "n2" })),
+        zone: None,
+        hints: Hints::default(),
+        life: if number == 2 { Life::Draining } else { Life::Ready },
+    };
+    Slice {
+        name: slice_name(name, six),
+        service: service_name(name),
+        family,
+        ports: vec![SlicePort {
+            name: PortName::from("http"),
+            proto: L4Proto::Tcp,
+            port: port(8080),
+        }],
+        endpoints: (0..count).map(endpoint).collect(),
+    }
+}
+
+/// The node, in one of several zones.
+#[must_use]
+pub fn node(zone: u8) -> Node {
+    Node {
+        name: NodeName::from(NODE),
+        zone: Some(Zone::from(format!("zone-{zone}").as_str())),
+        addresses: Family::BOTH.map(|family| address(family, 9, 1)).to_vec(),
+        pod_cidrs: Vec::new(),
+    }
+}
+
+/// The name of a Service.
+#[must_use]
+pub fn service_name(name: u8) -> ServiceName {
+    ServiceName::new("default", &format!("s{name}"))
+}
+
+fn slice_name(name: u8, six: bool) -> SliceName {
+    SliceName::new("default", &format!("s{name}-{}", if six { "v6" } else { "v4" }))
+}
+
+fn address(family: Family, net: u8, number: u8) -> IpAddr {
+    match family {
+        Family::Ip => Ipv4Addr::new(10, net, 0, number).into(),
+        Family::Ip6 => Ipv6Addr::new(0xfd00, net.into(), 0, 0, 0, 0, 0, number.into()).into(),
+    }
+}
+
+fn port(number: u16) -> Port {
+    Port::new(number).unwrap_or_else(|| unreachable!("not 0"))
+}
+
+/// Shared facts, for renderings from nothing.
+#[must_use]
+pub fn shared_facts(node: Option<&Node>) -> Arc<Facts> {
+    Arc::new(facts(node))
+}

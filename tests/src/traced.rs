@@ -1,0 +1,169 @@
+//! What the kernel's rules make of a packet, in the oracle's words.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use closeby_nft::trace::{Fate, Host, Origin, Outcome, Packet, Tracer};
+use closeby_nft::{Name, Ruleset};
+
+use crate::oracle::{Decision, Probe};
+
+/// The mark that every packet comes with: none of ours, so it must stay.
+pub const FOREIGN_MARK: u32 = 2;
+/// The priority that every packet comes with.
+pub const FOREIGN_PRIORITY: u32 = 6;
+
+/// Rules, and the host they are loaded on.
+#[derive(Debug)]
+pub struct Traced {
+    tracer: Tracer,
+    host: Host,
+}
+
+impl Traced {
+    /// Makes the rules ready to run.
+    #[must_use]
+    pub fn new(ruleset: &Ruleset, addresses: &BTreeSet<IpAddr>) -> Self {
+        Self { tracer: Tracer::new(ruleset), host: Host { addresses: addresses.clone() } }
+    }
+
+    /// What becomes of a packet, over every sequence of random numbers that
+    /// the kernel could draw for it.
+    #[must_use]
+    pub fn outcomes(&self, probe: &Probe) -> Vec<Outcome> {
+        let mut outcomes = Vec::new();
+        let mut draws = Draws::default();
+        loop {
+            draws.rewind();
+            outcomes.push(self.outcome(probe, &mut |modulus| draws.draw(modulus)));
+            if !draws.advance() {
+                return outcomes;
+            }
+        }
+    }
+
+    fn outcome(&self, probe: &Probe, draw: &mut dyn FnMut(u32) -> u32) -> Outcome {
+        let packet = Packet {
+            saddr: probe.source,
+            daddr: probe.destination,
+            proto: probe.proto.number(),
+            sport: 40000,
+            dport: probe.port,
+            mark: FOREIGN_MARK,
+            priority: FOREIGN_PRIORITY,
+            iif: probe.iif.as_deref().map(Name::from),
+        };
+        let origin = if probe.iif.is_some() { Origin::Incoming } else { Origin::Host };
+        self.tracer.run(packet, origin, &self.host, draw)
+    }
+
+    /// The outcomes as one decision.
+    ///
+    /// # Errors
+    /// In words, what no decision can be: outcomes that contradict each other,
+    /// a packet that leaves with a mark or a number of ours.
+    pub fn decision(&self, probe: &Probe) -> Result<Decision, String> {
+        let mut targets = BTreeMap::new();
+        let mut others = Vec::new();
+        for outcome in self.outcomes(probe) {
+            self.is_clean(probe, &outcome)?;
+            match (&outcome.fate, outcome.dnat) {
+                (Fate::Forwarded | Fate::Delivered, Some(target)) => {
+                    if targets.insert(target, outcome.masqueraded).is_some() {
+                        return Err(format!("{target:?} is drawn more often than others"));
+                    }
+                }
+                (Fate::Forwarded | Fate::Delivered, None) => others.push(Decision::Pass),
+                (Fate::Dropped { .. }, None) => others.push(Decision::Drop),
+                (Fate::Rejected { .. }, None) => others.push(Decision::Reject),
+                (fate, Some(target)) => {
+                    return Err(format!("{fate:?} on its way to {target:?}"));
+                }
+            }
+        }
+        match (others.pop(), targets.is_empty()) {
+            (None, false) => Ok(Decision::To(targets)),
+            (Some(other), true) if others.is_empty() => Ok(other),
+            (other, _) => Err(format!("sometimes {other:?}, sometimes to {targets:?}")),
+        }
+    }
+
+    fn is_clean(&self, probe: &Probe, outcome: &Outcome) -> Result<(), String> {
+        // What ends on this host keeps its marks: nobody sees them any more.
+        let leaves = outcome.fate == Fate::Forwarded;
+        let packet = &outcome.packet;
+        if leaves && packet.mark != FOREIGN_MARK {
+            return Err(format!("leaves with mark {:#x}", packet.mark));
+        }
+        if outcome.dnat.is_some() && packet.priority != 0 {
+            return Err(format!("leaves with priority {:#x}", packet.priority));
+        }
+        if outcome.dnat.is_none() {
+            let kept = (packet.saddr, packet.daddr, packet.dport);
+            if kept != (probe.source, probe.destination, probe.port) || outcome.masqueraded {
+                return Err("is rewritten without going to an endpoint".to_owned());
+            }
+            if packet.priority != FOREIGN_PRIORITY && packet.priority != 0 {
+                return Err(format!("passes with priority {:#x}", packet.priority));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// All sequences of draws, one after the other: an odometer whose wheels show
+/// up while it turns.
+#[derive(Debug, Default)]
+struct Draws {
+    /// What was drawn, and below what.
+    wheels: Vec<(u32, u32)>,
+    next: usize,
+}
+
+impl Draws {
+    fn rewind(&mut self) {
+        self.next = 0;
+    }
+
+    fn draw(&mut self, modulus: u32) -> u32 {
+        if self.next == self.wheels.len() {
+            self.wheels.push((0, modulus));
+        }
+        self.next += 1;
+        self.wheels[self.next - 1].0
+    }
+
+    /// Turns to the next sequence; `false` after the last.
+    fn advance(&mut self) -> bool {
+        self.wheels.truncate(self.next);
+        while let Some((drawn, modulus)) = self.wheels.last_mut() {
+            if *drawn + 1 < *modulus {
+                *drawn += 1;
+                return true;
+            }
+            self.wheels.pop();
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_sequence_is_drawn_once() {
+        let mut draws = Draws::default();
+        let mut seen = Vec::new();
+        loop {
+            draws.rewind();
+            let first = draws.draw(3);
+            // Only some ways lead to a second draw.
+            seen.push((first, (first == 1).then(|| draws.draw(2))));
+            if !draws.advance() {
+                break;
+            }
+        }
+        assert_eq!(seen, [(0, None), (1, Some(0)), (1, Some(1)), (2, None)]);
+    }
+}

@@ -1,0 +1,371 @@
+//! The machine between cluster and kernel, case by case: each once went wrong,
+//! or would take long to be noticed.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use closeby::model::{Change, Kind, NodeName};
+use closeby::sync::run::{Event, run};
+use closeby::sync::{Input, Machine, Moment, Pace, Report};
+use closeby_nft::fake::{Fake, Fault};
+use closeby_nft::kernel::{CommitError, Kernel, ListError, Listing, Receipt};
+use closeby_nft::trace::{Host, Origin, Packet, Tracer};
+use closeby_nft::{Batch, GenId, L4Proto, Ruleset, Sealed, TableId};
+use closeby_tests::simulated::{Foreign, World, ours};
+use closeby_tests::small;
+use crossbeam_channel::unbounded;
+use nix::errno::Errno;
+
+const SECOND: Duration = Duration::from_secs(1);
+/// Enough steps for anything that does not wait for long.
+const FEW: usize = 40;
+/// Enough steps for the longest waits.
+const MANY: usize = 5000;
+
+/// Three Services, told in full.
+fn objects() -> Vec<Change> {
+    let services = (0..3).map(|name| Change::Service(small::service(name, true, false)));
+    let slices = (0..3).flat_map(|name| [false, true].map(|six| small::slice(name, six, 3)));
+    let told = Kind::ALL.into_iter().map(Change::Listed);
+    let node = Change::Node(small::node(0));
+    services.chain(slices.map(Change::Slice)).chain([node]).chain(told).collect()
+}
+
+/// A small change of what [`objects`] made.
+fn small_change(count: u8) -> [Change; 1] {
+    [Change::Slice(small::slice(0, false, count))]
+}
+
+fn settled(min_sync_period: Duration, send_limit: usize) -> World {
+    let mut world = World::new(min_sync_period, send_limit);
+    world.change(&objects());
+    world.settle(FEW);
+    world
+}
+
+fn failures(world: &World) -> Vec<&str> {
+    let why = world.reports.iter().map(|(_, report)| match report {
+        Report::Failed { why, .. } | Report::Stuck { why } => Some(why.as_str()),
+        _ => None,
+    });
+    why.flatten().collect()
+}
+
+fn drifts(world: &World) -> usize {
+    world.reports.iter().filter(|(_, report)| matches!(report, Report::Drift { .. })).count()
+}
+
+#[test]
+fn a_repair_does_not_wait_for_min_sync_period() {
+    let mut world = settled(Duration::from_secs(3600), usize::MAX);
+    let damaged = world.now;
+    world.foreign(Foreign::Flush);
+    world.settle(FEW);
+    assert!(world.now.0 - damaged.0 <= Duration::from_millis(100), "{:?}", world.now);
+    assert_eq!(drifts(&world), 1);
+}
+
+#[test]
+fn a_change_waits_for_min_sync_period_and_wakes_it_then() {
+    let mut world = settled(SECOND, usize::MAX);
+    world.change(&small_change(1));
+    assert!(!world.is_waiting());
+    assert_eq!(world.machine.wake_at(), Moment(SECOND));
+    world.settle(FEW);
+    assert_eq!(world.now, Moment(SECOND));
+}
+
+#[test]
+fn a_stranger_between_two_parts_of_a_load_is_noticed() {
+    let mut world = World::new(Duration::ZERO, LIMIT);
+    world.change(&objects());
+    world.answer();
+    assert!(world.is_waiting(), "the first part");
+    world.answer_after(Some(Foreign::DeleteElements));
+    while world.is_waiting() {
+        world.answer();
+    }
+    // What it went on to load may hide the damage; the look must come all the same.
+    let looked = world.kernel.commit_count();
+    world.pass(SECOND);
+    world.settle(FEW);
+    assert_eq!(ours(world.kernel.ruleset()), world.wanted(), "after {looked} transactions");
+}
+
+#[test]
+fn a_refused_change_is_due_again_when_it_said() {
+    let mut world = settled(Duration::ZERO, usize::MAX);
+    world.kernel.fail_next(Fault::Busy);
+    world.change(&small_change(1));
+    world.answer();
+    let Some((_, Report::Failed { retry_at, .. })) = world.reports.last() else {
+        panic!("{:?}", world.reports.last());
+    };
+    assert_eq!(world.machine.wake_at(), *retry_at);
+    world.settle(FEW);
+}
+
+#[test]
+fn nothing_is_due_before_all_is_told() {
+    let mut world = World::new(Duration::ZERO, usize::MAX);
+    let mut told = objects();
+    told.pop();
+    world.change(&told);
+    assert_eq!(world.machine.wake_at(), Moment::NEVER);
+    world.pass(Duration::from_secs(2 * 3600));
+    assert_eq!(world.requests, []);
+}
+
+#[test]
+fn an_overdue_look_at_a_kernel_that_fails_does_not_spin() {
+    let pace = Pace::new(None, Some(Duration::from_secs(30)));
+    let mut world = World::with_pace(pace, Duration::ZERO, usize::MAX);
+    world.change(&objects());
+    world.settle(FEW);
+    for _ in 0..20 {
+        world.fail_list(ListError::Socket(Errno::ENOBUFS));
+    }
+    let before = world.requests.len();
+    // `poll` fails if the machine wants to be woken for nothing.
+    for _ in 0..4000 {
+        world.pass(Duration::from_millis(50));
+        world.answer();
+    }
+    assert!((10..30).contains(&(world.requests.len() - before)), "{:?}", world.requests);
+    world.settle(MANY);
+}
+
+#[test]
+fn a_kernel_that_cannot_be_asked_is_told_of() {
+    let mut world = settled(Duration::ZERO, usize::MAX);
+    world.fail_list(ListError::Socket(Errno::EBADF));
+    world.step(Input::Polled(Err(ListError::Socket(Errno::EBADF))));
+    assert!(world.is_waiting(), "it looks");
+    world.answer();
+    assert_eq!(failures(&world).len(), 1);
+    world.pass(SECOND);
+    world.settle(FEW);
+}
+
+#[test]
+fn a_change_of_ours_that_failed_is_nobodys_drift() {
+    let mut world = settled(Duration::ZERO, usize::MAX);
+    world.kernel.fail_next(Fault::Busy);
+    world.change(&small_change(1));
+    world.answer();
+    world.foreign(Foreign::Elsewhere);
+    world.settle(FEW);
+    assert_eq!(drifts(&world), 0, "{:?}", world.reports);
+}
+
+#[test]
+fn failures_are_forgotten_once_it_is_as_it_should_be() {
+    let mut world = settled(Duration::ZERO, usize::MAX);
+    for _ in 0..12 {
+        world.fail_list(ListError::Restless(10));
+        world.foreign(Foreign::Elsewhere);
+        // The look that fails, and the one after it.
+        for _ in 0..2 {
+            world.pass(30 * SECOND);
+            assert!(world.is_waiting());
+            world.answer();
+        }
+    }
+    let waits = world.reports.iter().filter_map(|(at, report)| match report {
+        Report::Failed { retry_at, .. } => Some(retry_at.0.saturating_sub(at.0)),
+        _ => None,
+    });
+    let waits: Vec<Duration> = waits.collect();
+    assert!(waits.len() > 5 && waits.iter().all(|wait| wait.as_millis() == 20), "{waits:?}");
+}
+
+#[test]
+fn its_own_looks_do_not_delay_the_next_repair() {
+    let mut world = settled(Duration::ZERO, usize::MAX);
+    for count in [1, 2, 3, 1, 2, 3] {
+        world.kernel.fail_next(Fault::LoseAnswer { committed: false });
+        world.change(&small_change(count));
+        world.settle(FEW);
+        world.pass(SECOND);
+    }
+    let damaged = world.now;
+    world.foreign(Foreign::Flush);
+    world.settle(FEW);
+    assert!(world.now.0 - damaged.0 <= Duration::from_millis(100), "{:?}", world.now.0 - damaged.0);
+}
+
+#[test]
+fn a_kernel_that_goes_on_failing_is_asked_less_and_less() {
+    let kinds = [
+        Fault::Busy,
+        Fault::Denied,
+        Fault::LoseAnswer { committed: false },
+        Fault::Refuse { op: 0, errno: Errno::ENFILE },
+        Fault::TooSmallBuffer { limit: 100 },
+    ];
+    for fault in kinds {
+        let mut world = settled(Duration::ZERO, usize::MAX);
+        for _ in 0..100 {
+            world.kernel.fail_next(fault);
+        }
+        world.change(&small_change(1));
+        let before = world.requests.len();
+        while world.now < Moment(60 * SECOND) {
+            world.pass(Duration::from_millis(50));
+            world.answer();
+        }
+        let asked = world.requests.len() - before;
+        assert!((8..=40).contains(&asked), "{fault:?}: {asked} requests in a minute");
+    }
+}
+
+#[test]
+fn a_socket_that_took_less_once_may_take_more_later() {
+    let mut world = settled(Duration::ZERO, usize::MAX);
+    world.kernel.fail_next(Fault::TooSmallBuffer { limit: 100 });
+    world.expect_divided_loads();
+    world.change(&small_change(1));
+    world.settle(FEW);
+}
+
+/// Less than a cold load of [`objects`] takes, more than any of its parts.
+const LIMIT: usize = 6000;
+
+#[test]
+fn a_divided_load_is_invisible_until_its_end() {
+    let mut world = World::new(Duration::ZERO, LIMIT);
+    world.change(&objects());
+    let parts = load_unseen(&mut world);
+    assert!(parts > 2, "{parts} parts");
+}
+
+#[test]
+fn a_divided_load_that_was_interrupted_is_invisible_until_its_end() {
+    let mut world = World::new(Duration::ZERO, LIMIT);
+    world.change(&objects());
+    world.answer();
+    // Long enough that the base chains are there.
+    for _ in 0..2 {
+        world.answer();
+    }
+    world.kernel.fail_next(Fault::LoseAnswer { committed: true });
+    world.answer();
+    assert!(!world.is_waiting() && !world.is_settled(), "interrupted");
+    world.pass(SECOND);
+    load_unseen(&mut world);
+}
+
+/// Answers until the load is done. Until then no packet may meet any of it.
+fn load_unseen(world: &mut World) -> usize {
+    let mut parts = 0;
+    while !world.is_settled() {
+        assert!(!meets_anything(world.kernel.ruleset()), "after {parts} parts");
+        assert!(world.is_waiting(), "{:?}", world.reports.last());
+        world.answer();
+        parts += 1;
+    }
+    assert!(meets_anything(world.kernel.ruleset()), "the test can see");
+    parts
+}
+
+/// Whether the rules do anything to a packet to one of the Services.
+fn meets_anything(ruleset: &Ruleset) -> bool {
+    let tracer = Tracer::new(ruleset);
+    (0..3).any(|name| {
+        small::service(name, true, false).cluster_ips.iter().any(|&daddr| {
+            let packet = Packet {
+                saddr: if daddr.is_ipv4() { [10, 9, 0, 7].into() } else { [0xfd00; 8].into() },
+                daddr,
+                proto: L4Proto::Tcp.number(),
+                sport: 40_000,
+                dport: 80,
+                mark: 0,
+                priority: 0,
+                iif: Some("eth0".into()),
+            };
+            let outcome = tracer.run(packet, Origin::Incoming, &Host::default(), &mut |_| 0);
+            outcome.dnat.is_some()
+        })
+    })
+}
+
+#[test]
+fn a_change_of_live_tables_that_is_too_large_is_refused_in_words_and_tried_again() {
+    let mut world = settled(Duration::ZERO, LIMIT);
+    let before = ours(world.kernel.ruleset());
+    let all_new: Vec<Change> = (0..4)
+        .flat_map(|name| [false, true].map(|six| Change::Slice(small::slice(name, six, 200))))
+        .collect();
+    world.change(&all_new);
+    world.pass(SECOND);
+    let told = failures(&world);
+    let message = told.first().copied().unwrap_or_default();
+    assert!(message.contains("this socket takes 6000: run with CAP_NET_ADMIN"), "{message}");
+    assert!((2..10).contains(&told.len()), "tried again, and not in a hurry: {}", told.len());
+    assert_eq!(ours(world.kernel.ruleset()), before);
+    world.change(&objects());
+    world.settle(MANY);
+}
+
+/// A kernel that only counts how often its count was asked for.
+#[derive(Debug, Default)]
+struct Counting {
+    fake: Fake,
+    asked: usize,
+    stop_at: usize,
+    stop: Option<crossbeam_channel::Sender<Event>>,
+}
+
+impl Kernel for Counting {
+    fn generation(&mut self) -> Result<GenId, ListError> {
+        self.asked += 1;
+        if self.asked >= self.stop_at
+            && let Some(stop) = self.stop.take()
+        {
+            assert!(stop.send(Event::Stop).is_ok(), "the loop listens");
+        }
+        self.fake.generation()
+    }
+
+    fn list(&mut self, tables: &[TableId]) -> Result<Listing, ListError> {
+        self.fake.list(tables)
+    }
+
+    fn commit(&mut self, batch: &Batch<Sealed>) -> Result<Receipt, CommitError> {
+        self.fake.commit(batch)
+    }
+
+    fn check(&mut self, batch: &Batch<Sealed>) -> Result<(), CommitError> {
+        self.fake.check(batch)
+    }
+
+    fn send_limit(&self) -> usize {
+        self.fake.send_limit()
+    }
+}
+
+/// Objects that change nothing, one after the other, more often than the loop
+/// polls: it must poll all the same.
+#[test]
+fn events_without_a_pause_do_not_keep_it_from_looking() {
+    let (sender, events) = unbounded();
+    let mut kernel = Counting { stop_at: 4, stop: Some(sender.clone()), ..Counting::default() };
+    let node = NodeName::from(small::NODE);
+    let pace = Pace::new(None, None);
+    let mut machine = Machine::new(node, Box::new(small::facts), pace, usize::MAX);
+    let deadline = Instant::now() + 10 * SECOND;
+    let flood = std::thread::spawn(move || {
+        let send = || sender.send(Event::Changed(objects()));
+        while send().is_ok() && Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+        // Without it the loop would run for ever.
+        sender.send(Event::Stop)
+    });
+    let published = Arc::new(ArcSwapOption::empty());
+    run(&mut machine, &mut kernel, &events, &published, &mut |_, _| true);
+    drop(events);
+    assert!(flood.join().is_ok(), "the flood ends");
+    assert!(kernel.asked >= 4, "asked {} times", kernel.asked);
+}
