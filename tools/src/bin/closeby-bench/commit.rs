@@ -18,7 +18,7 @@ use serde::Serialize;
 
 use crate::layout::{self, verdict};
 use crate::stats::Stats;
-use crate::subject::{open, replace};
+use crate::subject::{open, replace, told};
 use crate::write_json;
 
 /// Measure transactions: a cold load, and one endpoint less, more and changed
@@ -40,6 +40,10 @@ pub(crate) struct Commits {
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
+
+/// The layouts, as rows name them.
+const CLOSEBY: &str = "closeby";
+const VERDICT_MAP: &str = "verdict map";
 
 /// How long the kernel gets to take a namespace down before the next load is timed.
 const SETTLE: Duration = Duration::from_millis(300);
@@ -106,7 +110,8 @@ pub(crate) fn run(flags: &Commits) -> anyhow::Result<()> {
         let mut size = Size::new(shape);
         let (elements, chains) = layout::counts(size.derived.ruleset());
         rows.extend(size.cold(flags.rounds)?);
-        rows.extend(size.changes(flags.changes)?);
+        rows.extend(size.changes(CLOSEBY, Ruleset::clone, flags.changes)?);
+        rows.extend(size.changes(VERDICT_MAP, verdict::of, flags.changes)?);
         let peak = getrusage(UsageWho::RUSAGE_SELF)?.max_rss() / 1024;
         anstream::println!(
             "{services} services x {}: {elements} elements, {chains} chains; \
@@ -165,38 +170,40 @@ impl Size {
         ])
     }
 
-    /// One change after the other, each to another Service, in both layouts.
-    fn changes(&mut self, changes: u32) -> anyhow::Result<Vec<Row>> {
-        let netns = [Netns::new(false)?, Netns::new(false)?];
-        let [mut kernel, mut other_kernel] = [open(&netns[0])?, open(&netns[1])?];
-        let mut other = verdict::of(self.derived.ruleset());
-        replace(&mut kernel, &Ruleset::default(), self.derived.ruleset())?;
-        replace(&mut other_kernel, &Ruleset::default(), &other)?;
-        let mut times: [[Vec<f64>; 3]; Kind::ALL.len()] = Default::default();
+    /// One change after the other, each to another Service, in the layout that `layout` makes of
+    /// ours. One layout at a time: making another takes long, and would empty the caches.
+    fn changes(
+        &mut self,
+        name: &str,
+        layout: fn(&Ruleset) -> Ruleset,
+        changes: u32,
+    ) -> anyhow::Result<Vec<Row>> {
+        let netns = Netns::new(false)?;
+        let mut kernel = open(&netns)?;
+        let mut installed = layout(self.derived.ruleset());
+        replace(&mut kernel, &Ruleset::default(), &installed)?;
+        let mut times: [[Vec<f64>; 2]; Kind::ALL.len()] = Default::default();
         for turn in 0..changes {
             let index = 1 + turn * 7919 % (self.shape.services - 1);
-            for (kind, [user, ours, theirs]) in Kind::ALL.into_iter().zip(&mut times) {
+            for (kind, [user, commits]) in Kind::ALL.into_iter().zip(&mut times) {
                 let slice = kind.slice(self.shape, index, turn);
                 let start = Instant::now();
                 let dirty = self.cluster.apply(Change::Slice(slice));
-                let next = self.derived.after(&self.cluster, &self.facts, &dirty);
-                let batch = Batch::of(&diff(self.derived.ruleset(), next.ruleset()));
+                self.derived = self.derived.after(&self.cluster, &self.facts, &dirty);
+                let next = layout(self.derived.ruleset());
+                let batch = Batch::of(&diff(&installed, &next));
                 user.push(micros(start));
-                ours.push(commit(&mut kernel, &batch)?);
-                let next_other = verdict::of(next.ruleset());
-                let batch = Batch::of(&diff(&other, &next_other));
-                theirs.push(commit(&mut other_kernel, &batch)?);
-                (self.derived, other) = (next, next_other);
+                commits.push(commit(&mut kernel, &batch)?);
+                installed = next;
             }
         }
-        let mut rows = Vec::new();
-        for (kind, [user, ours, theirs]) in Kind::ALL.into_iter().zip(&times) {
-            let user = Some(Stats::of(user));
-            rows.push(self.row(&format!("{}, closeby", kind.name()), user, Stats::of(ours)));
-            let what = format!("{}, verdict map", kind.name());
-            rows.push(self.row(&what, None, Stats::of(theirs)));
-        }
-        Ok(rows)
+        // Of other layouts, user space would be that of making them from ours.
+        let ours = name == CLOSEBY;
+        let row = |(kind, [user, commits]): (Kind, &[Vec<f64>; 2])| {
+            let user = ours.then(|| Stats::of(user));
+            self.row(&format!("{}, {name}", kind.name()), user, Stats::of(commits))
+        };
+        Ok(Kind::ALL.into_iter().zip(&times).map(row).collect())
     }
 
     fn row(&self, what: &str, user_us: Option<Stats>, kernel_us: Stats) -> Row {
@@ -216,7 +223,7 @@ fn load(ruleset: &Ruleset) -> anyhow::Result<f64> {
 
 fn commit(kernel: &mut impl Kernel, batch: &Batch<closeby_nft::Sealed>) -> anyhow::Result<f64> {
     let start = Instant::now();
-    kernel.commit(batch)?;
+    kernel.commit(batch).map_err(|error| told(&error))?;
     Ok(micros(start))
 }
 

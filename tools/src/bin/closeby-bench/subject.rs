@@ -4,7 +4,7 @@ use anyhow::Context;
 use closeby::render::tables::table_id;
 use closeby_nft::delta::diff;
 use closeby_nft::socket::Netlink;
-use closeby_nft::{Batch, Family, Kernel, Ruleset};
+use closeby_nft::{Batch, CommitError, Family, Kernel, Ruleset};
 use closeby_tools::clusters::Shape;
 use closeby_tools::lab::Netns;
 
@@ -84,6 +84,19 @@ pub(crate) fn open(netns: &Netns) -> anyhow::Result<Netlink> {
 pub(crate) fn replace(kernel: &mut Netlink, from: &Ruleset, to: &Ruleset) -> anyhow::Result<()> {
     let delta = diff(from, to);
     let batch = Batch::of(&delta);
-    kernel.commit(&batch).map_err(|error| anyhow::anyhow!(error.explain(&delta)))?;
+    kernel.commit(&batch).map_err(|error| match error {
+        CommitError::TooLarge { .. } => told(&error),
+        _ => anyhow::anyhow!(error.explain(&delta)),
+    })?;
     Ok(())
+}
+
+/// Why a commit failed, and what to do about it.
+pub(crate) fn told(error: &CommitError) -> anyhow::Error {
+    match error {
+        CommitError::TooLarge { .. } => anyhow::anyhow!(
+            "{error}; run this as root, which has no limit, or with fewer --services"
+        ),
+        _ => anyhow::anyhow!("{error}"),
+    }
 }
