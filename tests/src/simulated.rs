@@ -12,7 +12,7 @@
 //!   or the second one repairs;
 //! - who wakes it when it says so does not turn in circles.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use closeby::compile::{Generation, compile_all};
@@ -23,6 +23,7 @@ use closeby::render::tables::table_ids;
 use closeby::sync::stages::Stage;
 use closeby::sync::{Effect, Input, Machine, Moment, Pace, Report};
 use closeby_nft::fake::Fake;
+use closeby_nft::judge::chains::reachable;
 use closeby_nft::kernel::{Kernel as _, ListError};
 use closeby_nft::{Data, Key, Name, Ruleset};
 
@@ -165,9 +166,6 @@ impl World {
                     Some(error) => Err(error),
                     None => self.kernel.list(&table_ids()),
                 };
-                if listed.is_ok() {
-                    self.is_tainted = false;
-                }
                 self.step(Input::Listed(listed));
             }
             Request::Commit(stage) => {
@@ -175,9 +173,12 @@ impl World {
                 let mut outcome = self.kernel.commit(&stage.batch);
                 assert_eq!(others(self.kernel.ruleset()), theirs, "touched what is not ours");
                 let content = ours(self.kernel.ruleset());
-                if outcome.is_ok() && !self.is_tainted && !self.is_limited {
-                    let known = self.rendered.values().any(|rendered| *rendered == content);
-                    assert!(known, "a mixture of generations is in the kernel");
+                if outcome.is_ok() && !self.is_limited {
+                    let met = met(&content);
+                    let known = self.rendered.values().any(|rendered| self::met(rendered) == met);
+                    // What a stranger did goes with the change, not before it.
+                    assert!(known || self.is_tainted, "a mixture of generations is in the kernel");
+                    self.is_tainted &= !known;
                 }
                 self.had.push(content);
                 if let (Some(what), Ok(receipt)) = (meanwhile, &mut outcome) {
@@ -299,6 +300,37 @@ impl World {
         self.published = Some(generation);
         self.had = vec![ours(self.kernel.ruleset())];
     }
+}
+
+/// What packets can meet of a ruleset: while a change goes on, there are also
+/// chains that nothing leads to yet, or any more.
+fn met(ruleset: &Ruleset) -> Ruleset {
+    let mut met = ruleset.clone();
+    for table in met.tables.values_mut() {
+        let in_use: BTreeSet<Vec<u8>> = ["classes", "node-classes", "node-local-classes"]
+            .iter()
+            .filter_map(|map| table.sets.get(*map))
+            .flat_map(|set| set.elements.values())
+            .filter_map(|data| match data {
+                Data::Value(class) => Some(class.0.to_vec()),
+                Data::None | Data::Verdict(_) => None,
+            })
+            .collect();
+        for map in ["entries", "picks"] {
+            if let Some(set) = table.sets.get_mut(map) {
+                let kept = set.elements.iter().filter(|(class, _)| in_use.contains(&class.0[..]));
+                set.elements = kept.map(|(class, data)| (class, data.clone())).collect();
+            }
+        }
+        let bases = table.chains.iter().filter(|(_, chain)| chain.hook.is_some());
+        let reached: BTreeSet<Name> = bases
+            .flat_map(|(base, _)| reachable(table, base).into_iter().chain([base]))
+            .cloned()
+            .collect();
+        let chains = table.chains.iter().filter(|(name, _)| reached.contains(*name));
+        table.chains = chains.map(|(name, chain)| (name.clone(), chain.clone())).collect();
+    }
+    met
 }
 
 /// Our tables.

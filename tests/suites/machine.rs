@@ -111,6 +111,9 @@ fn a_refused_change_is_due_again_when_it_said() {
 fn after_a_lost_answer_it_looks_before_it_writes() {
     for committed in [true, false] {
         let mut world = settled(Duration::ZERO, usize::MAX);
+        // Without a NodePort, its change takes one transaction.
+        world.change(&[Change::Service(small::service(0, false, false))]);
+        world.settle(FEW);
         world.kernel.fail_next(Fault::LoseAnswer { committed });
         world.change(&small_change(1));
         world.answer();

@@ -6,6 +6,7 @@
 pub mod effect;
 pub mod machine;
 pub mod pace;
+pub mod phases;
 pub mod run;
 pub mod stages;
 

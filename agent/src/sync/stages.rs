@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::phases::Phases;
 use closeby_nft::delta::{Delta, Op, Verb};
 use closeby_nft::{Batch, Open, Ruleset, Sealed, TableId};
 
@@ -37,40 +38,31 @@ pub struct TooLarge {
 
 /// The transactions that carry out `delta`, none larger than `limit` bytes.
 ///
-/// Chains that go, go last, in a transaction of their own: kernels before 6.2
-/// let go of a chain only some time after the element that led to it is gone
-/// (k/k #122604). No packet reaches them meanwhile, and what is refused then
-/// holds nothing else up.
+/// What others are led to comes first, and goes last, in transactions of their
+/// own ([`Phases`]).
 ///
 /// # Errors
 /// When the rest takes more than one, and the tables are live.
 pub fn stages(
-    mut delta: Delta,
+    delta: Delta,
     installed: &Ruleset,
     limit: usize,
 ) -> Result<VecDeque<Arc<Stage>>, TooLarge> {
-    let leaving: Vec<bool> = delta.ops.iter().map(|op| leaves(op, &delta)).collect();
-    let mut leaving = leaving.into_iter();
-    let cleanup = delta.ops.extract_if(.., |_| leaving.next().unwrap_or(false)).collect();
-    let cleanup = Delta { ops: cleanup };
+    let Phases { expand, change, contract } = Phases::of(delta, installed);
     let mut stages =
-        if delta.is_empty() { VecDeque::new() } else { load(delta, installed, limit)? };
-    if !cleanup.is_empty() {
-        let batch = Batch::of(&cleanup);
-        stages.push_back(Arc::new(Stage { delta: cleanup, batch }));
+        if change.is_empty() { VecDeque::new() } else { load(change, installed, limit)? };
+    if !expand.is_empty() {
+        stages.push_front(stage(expand));
+    }
+    if !contract.is_empty() {
+        stages.push_back(stage(contract));
     }
     Ok(stages)
 }
 
-/// Whether `op` deletes a chain that does not come again in `delta`.
-fn leaves(op: &Op, delta: &Delta) -> bool {
-    let Verb::DeleteChain { chain } = &op.verb else {
-        return false;
-    };
-    !delta.ops.iter().any(|other| {
-        other.table == op.table
-            && matches!(&other.verb, Verb::AddChain { chain: added, .. } if added == chain)
-    })
+fn stage(delta: Delta) -> Arc<Stage> {
+    let batch = Batch::of(&delta);
+    Arc::new(Stage { delta, batch })
 }
 
 /// The transactions for all that packets can meet.
@@ -93,9 +85,7 @@ fn load(delta: Delta, installed: &Ruleset, limit: usize) -> Result<VecDeque<Arc<
         }
     }
     stages.extend(part.close());
-    let last = Delta { ops: entering };
-    let batch = Batch::of(&last);
-    stages.push_back(Arc::new(Stage { delta: last, batch }));
+    stages.push_back(stage(Delta { ops: entering }));
     Ok(stages)
 }
 

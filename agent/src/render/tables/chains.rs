@@ -81,11 +81,14 @@ impl Node<'_> {
 
     fn dispatch_chains(&self) -> Vec<(&'static str, Vec<Rule>)> {
         let to_class = |key: &[Field], classes: SetKind| {
-            vec![
-                vec![Statement::PriorityClear],
-                vec![priority_from(key, classes)],
-                vec![vmap(SetKind::Entries)],
-            ]
+            vec![vec![priority_from(key, classes)], vec![vmap(SetKind::Entries)]]
+        };
+        // Here a packet may be for the node itself, and what its sender put
+        // into the priority must not pass for a class. To a Service's address
+        // it may: whatever chain it leads to finds no endpoint, and the packet
+        // is refused as one to an unknown port.
+        let to_node_class = |key: &[Field], classes: SetKind| {
+            [vec![vec![Statement::PriorityClear]], to_class(key, classes)].concat()
         };
         vec![
             (
@@ -96,7 +99,7 @@ impl Node<'_> {
                 ],
             ),
             (SERVICE_ADDRESS, to_class(&ADDRESS, SetKind::Classes)),
-            (NODE_ADDRESS, to_class(&NODE_PORT, SetKind::NodeClasses)),
+            (NODE_ADDRESS, to_node_class(&NODE_PORT, SetKind::NodeClasses)),
             (
                 SERVICES_CHECK,
                 vec![

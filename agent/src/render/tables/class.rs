@@ -12,6 +12,11 @@ use closeby_nft::{Key, Name};
 
 use super::sets::SetKind;
 
+/// Classes of ClusterIPs with up to this many endpoints have their chains from
+/// the start, used or not. A chain that comes with a change has a price: to
+/// bind it, the kernel walks through all of `endpoints` (10 ms at 100,000).
+pub const PREPARED: u16 = 64;
+
 /// What kind of chain, and among how many endpoints it draws.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Class {
@@ -41,6 +46,11 @@ impl Class {
     #[must_use]
     pub fn new(kind: Kind, count: usize) -> Self {
         Self { kind, count: u16::try_from(count).unwrap_or(u16::MAX) }
+    }
+
+    /// The classes that are there from the start.
+    pub fn prepared() -> impl Iterator<Item = Self> {
+        (1..=PREPARED).map(|count| Self { kind: Kind::Cluster, count })
     }
 
     /// The number in the packet: never 0, so that a packet without class is in none.

@@ -185,7 +185,13 @@ impl Content {
     fn without_services(facts: &Facts, family: Family) -> Self {
         let mut elements = std::array::from_fn(|_| Elements::new());
         elements[SetKind::NodeIps.index()] = elements::node_ips(facts, family);
-        Self { family, elements, chains: chains::of_node(facts, family), uses: OrdMap::new() }
+        let chains = chains::of_node(facts, family);
+        let mut content = Self { family, elements, chains, uses: OrdMap::new() };
+        for class in Class::prepared() {
+            // A use that nobody ever gives up.
+            content.add(Item::Class(class), facts);
+        }
+        content
     }
 
     fn add(&mut self, item: Item, facts: &Facts) {
