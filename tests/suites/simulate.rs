@@ -62,7 +62,7 @@ fn fault() -> impl Strategy<Value = Fault> {
         any::<bool>().prop_map(|committed| Fault::LoseAnswer { committed }),
         Just(Fault::Busy),
         Just(Fault::Denied),
-        (500..20_000usize).prop_map(|limit| Fault::TooSmallBuffer { limit }),
+        (8_000..40_000usize).prop_map(|limit| Fault::TooSmallBuffer { limit }),
     ]
 }
 
