@@ -119,31 +119,30 @@ impl Node<'_> {
                 ],
             ),
             (REFUSE, refuse()),
+            (CLUSTER.last, vec![CLUSTER.dnat(1)]),
+            (NODE.last, vec![NODE.dnat(1)]),
+            (LOCAL.last, vec![LOCAL.dnat(1)]),
         ]
     }
 
     fn class_chains(&self, class: Class) -> Vec<(String, Vec<Rule>)> {
         let count = class.count;
         let node = Class { kind: Kind::Node, count };
-        let on_node = |marks| pick(marks, &NODE_PORT, count, SetKind::NodeEndpoints);
+        let marked = || Some(vec![self.mark()]);
         match class.kind {
             Kind::Cluster => {
-                let marks = self.mark_to_cluster_ip();
-                vec![(class.to_string(), pick(marks, &ADDRESS, count, SetKind::Endpoints))]
+                vec![(class.to_string(), CLUSTER.pick(self.mark_to_cluster_ip(), count))]
             }
-            Kind::Node => vec![(class.to_string(), on_node(Some(vec![self.mark()])))],
-            Kind::Local => {
-                let rules = pick(None, &NODE_PORT, count, SetKind::NodeLocalEndpoints);
-                vec![(class.to_string(), rules)]
-            }
+            Kind::Node => vec![(class.to_string(), NODE.pick(marked(), count))],
+            Kind::Local => vec![(class.to_string(), LOCAL.pick(None, count))],
             Kind::Origin => {
                 let pods = format!("pods_{count}");
                 let mut chains = vec![
                     (class.to_string(), self.by_origin(&pods, &node.to_string())),
-                    (node.to_string(), on_node(Some(vec![self.mark()]))),
+                    (node.to_string(), NODE.pick(marked(), count)),
                 ];
                 if self.is_pod(Relation::Eq).is_some() {
-                    chains.push((pods, on_node(None)));
+                    chains.push((pods, NODE.pick(None, count)));
                 }
                 chains
             }
@@ -222,25 +221,44 @@ impl Node<'_> {
     }
 }
 
-/// Marks, then rewrites the destination to one of `count` endpoints.
-///
-/// The last rule is for lookups that race with a commit: the class was read
-/// before it and the slot after it. Slot 0 is there as long as any is.
-fn pick(
-    marks: Option<Vec<Statement>>,
-    frontend: &[Field],
-    count: u16,
+/// What packets are drawn from: how a frontend is named, and where its
+/// endpoints are.
+#[derive(Clone, Copy)]
+struct Source {
+    frontend: &'static [Field],
     endpoints: SetKind,
-) -> Vec<Rule> {
-    let dnat = |modulus| {
+    /// The chain of the last draw.
+    last: &'static str,
+}
+
+const CLUSTER: Source =
+    Source { frontend: &ADDRESS, endpoints: SetKind::Endpoints, last: "cluster_any" };
+const NODE: Source =
+    Source { frontend: &NODE_PORT, endpoints: SetKind::NodeEndpoints, last: "node_any" };
+const LOCAL: Source =
+    Source { frontend: &NODE_PORT, endpoints: SetKind::NodeLocalEndpoints, last: "local_any" };
+
+impl Source {
+    /// Rewrites the destination to one of the first `modulus` endpoints.
+    fn dnat(self, modulus: u32) -> Rule {
         let slot = Field::Random { modulus };
-        vec![Statement::Dnat { key: [frontend, &[slot]].concat(), map: endpoints.name() }]
-    };
-    let mut rules = vec![vec![Statement::PriorityClear]];
-    rules.extend(marks);
-    rules.push(dnat(u32::from(count)));
-    rules.push(dnat(1));
-    rules
+        let key = [self.frontend, &[slot]].concat();
+        vec![Statement::Dnat { key, map: self.endpoints.name() }]
+    }
+
+    /// Marks, then rewrites the destination to one of `count` endpoints.
+    ///
+    /// What finds none raced with a commit: the class was read before it and
+    /// the slot after it. It gets slot 0, which is there as long as any is, in
+    /// a chain that all counts share: the kernel checks every element that is
+    /// added against every rule that looks it up.
+    fn pick(self, marks: Option<Vec<Statement>>, count: u16) -> Vec<Rule> {
+        let mut rules = vec![vec![Statement::PriorityClear]];
+        rules.extend(marks);
+        rules.push(self.dnat(u32::from(count)));
+        rules.push(vec![goto(self.last)]);
+        rules
+    }
 }
 
 /// Refuses at once. TCP gets a reset: ICMP errors are rate limited, and half

@@ -15,7 +15,8 @@ use super::sets::SetKind;
 /// Classes of ClusterIPs with up to this many endpoints have their chains from
 /// the start, used or not. A chain that comes with a change has a price: to
 /// bind it, the kernel walks through all of `endpoints` (10 ms at 100,000).
-pub const PREPARED: u16 = 64;
+/// So has one that is there: the kernel checks each new element against it.
+pub const PREPARED: u16 = 10;
 
 /// What kind of chain, and among how many endpoints it draws.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -201,10 +201,8 @@ impl Content {
             }
             Item::Pool(kind, at, slots) => self.elements[kind.index()].replace_group(at, slots),
             Item::Shared(kind, key) => {
-                if self.elements[kind.index()].contains_key(&key) {
+                if self.elements[kind.index()].insert(key.clone(), Data::None).is_some() {
                     *self.uses.entry(Shared::Element(kind, key)).or_insert(1) += 1;
-                } else {
-                    self.elements[kind.index()].insert(key, Data::None);
                 }
             }
             Item::Class(class) => {
