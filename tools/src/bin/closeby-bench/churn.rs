@@ -1,17 +1,19 @@
 //! `closeby-bench packets --churn`: new flows while commit after commit changes how many endpoints
 //! 200 Services have. A lookup that meets half of a change would miss, or find another's endpoint.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use closeby::model::{Change, Dirty};
+use closeby::sync::stages::{Stage, stages};
 use closeby_nft::delta::diff;
 use closeby_nft::socket::Netlink;
-use closeby_nft::{Batch, Kernel, Ruleset, Sealed};
+use closeby_nft::{Kernel, Ruleset};
 use closeby_tools::clusters::{self, Shape};
 use closeby_tools::lab::Line;
 use closeby_tools::pipeline::Derived;
@@ -138,12 +140,16 @@ fn churn(
     let first = states.first().context("no states")?;
     subject::replace(&mut kernel, &Ruleset::default(), first)?;
     let next = states.iter().cycle().skip(1);
-    let batches: Vec<Batch<Sealed>> =
-        states.iter().zip(next).map(|(from, to)| Batch::of(&diff(from, to))).collect();
+    // As the agent does it: what is led to comes before the change and goes after it.
+    let changes: Vec<VecDeque<Arc<Stage>>> = states
+        .iter()
+        .zip(next)
+        .map(|(from, to)| stages(diff(from, to), from, usize::MAX))
+        .collect::<Result<_, _>>()?;
     let watch = Watch::open(&line.sink)?;
     let done = AtomicBool::new(false);
     let (flows, commits, (seen, misrouted)) = thread::scope(|scope| {
-        let committer = scope.spawn(|| commits(&mut kernel, &batches, &done));
+        let committer = scope.spawn(|| commits(&mut kernel, &changes, &done));
         let watcher = scope.spawn(|| look(&watch, owner, &done));
         // On a thread of its own, so that this one stays free to run anywhere.
         let sender = scope.spawn(|| send(&line, shape, time));
@@ -170,20 +176,22 @@ fn joined<T>(worker: thread::ScopedJoinHandle<'_, T>) -> T {
     worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-/// Commits one batch after the other; microseconds of each commit.
+/// Commits one change after the other; microseconds of each with all its transactions.
 fn commits(
     kernel: &mut Netlink,
-    batches: &[Batch<Sealed>],
+    changes: &[VecDeque<Arc<Stage>>],
     done: &AtomicBool,
 ) -> anyhow::Result<Vec<f64>> {
     flood::pin(1)?;
     let mut times = Vec::new();
-    for batch in batches.iter().cycle() {
+    for change in changes.iter().cycle() {
         if done.load(Ordering::Relaxed) {
             break;
         }
         let start = Instant::now();
-        kernel.commit(batch)?;
+        for stage in change {
+            kernel.commit(&stage.batch)?;
+        }
         times.push(start.elapsed().as_secs_f64() * 1e6);
     }
     Ok(times)
