@@ -4,8 +4,10 @@ use closeby_nft::delta::Verb;
 use closeby_nft::{Batch, Data, Delta, GenId, Kernel, Name, Op, Ruleset, delta};
 use closeby_tests::rulesets;
 
+use super::both::Both;
+
 pub(crate) fn listed_is_what_was_committed() {
-    let (mut kernel, sample) = (super::netlink(), rulesets::sample());
+    let (mut kernel, sample) = (Both::new(), rulesets::sample());
     super::converge(&mut kernel, &Ruleset::default(), &sample);
     assert_eq!(super::list(&mut kernel, &sample), sample);
 }
@@ -40,7 +42,7 @@ fn changed(sample: &Ruleset) -> Ruleset {
 }
 
 pub(crate) fn one_sample_becomes_another() {
-    let (mut kernel, sample) = (super::netlink(), rulesets::sample());
+    let (mut kernel, sample) = (Both::new(), rulesets::sample());
     let changed = changed(&sample);
     super::converge(&mut kernel, &Ruleset::default(), &sample);
     for (before, after) in [(&sample, &changed), (&changed, &sample)] {
@@ -56,7 +58,7 @@ pub(crate) fn one_sample_becomes_another() {
 }
 
 pub(crate) fn a_check_changes_nothing() {
-    let (mut kernel, sample) = (super::netlink(), rulesets::sample());
+    let (mut kernel, sample) = (Both::new(), rulesets::sample());
     let batch = Batch::of(&delta::diff(&Ruleset::default(), &sample));
     let before = kernel.generation().unwrap();
     kernel.check(&batch).unwrap();

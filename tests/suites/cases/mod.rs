@@ -2,6 +2,7 @@
 //!
 //! Each runs in a network of its own and panics to fail.
 
+pub(crate) mod both;
 pub(crate) mod convergence;
 pub(crate) mod foreign;
 pub(crate) mod limits;
@@ -40,20 +41,20 @@ pub(crate) fn netlink() -> Netlink {
 }
 
 /// Commits what turns `before` into `after`, and says what is refused.
-pub(crate) fn converge(kernel: &mut Netlink, before: &Ruleset, after: &Ruleset) {
+pub(crate) fn converge(kernel: &mut impl Kernel, before: &Ruleset, after: &Ruleset) {
     let delta = delta::diff(before, after);
     commit(kernel, &delta);
 }
 
 /// Commits a delta.
-pub(crate) fn commit(kernel: &mut Netlink, delta: &Delta) {
+pub(crate) fn commit(kernel: &mut impl Kernel, delta: &Delta) {
     if let Err(error) = kernel.commit(&Batch::of(delta)) {
         panic!("{}", error.explain(delta));
     }
 }
 
 /// What the kernel holds of the tables of `like`.
-pub(crate) fn list(kernel: &mut Netlink, like: &Ruleset) -> Ruleset {
+pub(crate) fn list(kernel: &mut impl Kernel, like: &Ruleset) -> Ruleset {
     let ids: Vec<TableId> = like.tables.keys().cloned().collect();
     kernel.list(&ids).expect("a listing").ruleset
 }

@@ -1,7 +1,7 @@
-//! Each error of the kernel lies at the door of its operation and element.
+//! Each error of the kernel lies at the door of its operation and element, and
+//! the fake kernel answers the same.
 
 use closeby_nft::delta::Verb;
-use closeby_nft::socket::Netlink;
 use closeby_nft::{
     Batch, CommitError, Data, DataKind, Delta, Family, Kernel, Key, Name, Op, Ruleset, Statement,
     Verdict, delta,
@@ -9,9 +9,11 @@ use closeby_nft::{
 use closeby_tests::rulesets::{self, TARGET, slot};
 use nix::errno::Errno;
 
+use super::both::Both;
+
 /// A kernel that holds the sample, and the sample.
-fn loaded() -> (Netlink, Ruleset) {
-    let (mut kernel, sample) = (super::netlink(), rulesets::sample());
+fn loaded() -> (Both, Ruleset) {
+    let (mut kernel, sample) = (Both::new(), rulesets::sample());
     super::converge(&mut kernel, &Ruleset::default(), &sample);
     (kernel, sample)
 }
@@ -26,7 +28,7 @@ fn harmless() -> Op {
 }
 
 /// What a commit and a check are refused for: the same, and nothing changes.
-fn refused(kernel: &mut Netlink, ops: &[Op]) -> Vec<(Option<usize>, Option<usize>, Errno)> {
+fn refused(kernel: &mut Both, ops: &[Op]) -> Vec<(Option<usize>, Option<usize>, Errno)> {
     let batch = Batch::of_ops(ops);
     let before = kernel.generation().unwrap();
     let [committed, checked] =
@@ -54,7 +56,7 @@ fn endpoint(number: u32) -> Key {
 }
 
 /// Room for them.
-fn wide(kernel: &mut Netlink, size: u32) -> Name {
+fn wide(kernel: &mut Both, size: u32) -> Name {
     let name = Name::from("wide");
     let mut set = rulesets::set(&slot(2), DataKind::Fields(TARGET.to_vec()), Vec::new());
     set.spec.size = size;
