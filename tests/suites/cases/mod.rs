@@ -18,7 +18,12 @@ pub(crate) type Case = (&'static str, fn());
 /// All of them.
 pub(crate) const ALL: &[Case] = &[
     ("same_as_nft::committed_is_what_nft_loads", same_as_nft::committed_is_what_nft_loads),
+    ("same_as_nft::our_tables_are_what_nft_loads", same_as_nft::our_tables_are_what_nft_loads),
     ("same_as_nft::a_listing_loads_again", same_as_nft::a_listing_loads_again),
+    (
+        "same_as_nft::a_listing_of_our_tables_loads_again",
+        same_as_nft::a_listing_of_our_tables_loads_again,
+    ),
     ("convergence::listed_is_what_was_committed", convergence::listed_is_what_was_committed),
     ("convergence::one_sample_becomes_another", convergence::one_sample_becomes_another),
     ("convergence::a_check_changes_nothing", convergence::a_check_changes_nothing),

@@ -1,6 +1,8 @@
 //! The same ruleset, once committed by us and once loaded by nft from our text,
 //! is the same to the kernel, byte for byte.
 
+use closeby::model::NodeName;
+use closeby::offline::View;
 use closeby_nft::{Family, Ruleset, text};
 use closeby_tests::rawdump::{self, Dump};
 use closeby_tests::{netns, nft, rulesets};
@@ -55,24 +57,47 @@ fn committed(ruleset: &Ruleset) -> Content {
     content(ruleset)
 }
 
+/// What the agent programs for the example manifests.
+fn rendered() -> Ruleset {
+    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/examples");
+    let settings = closeby::config::Settings::default();
+    let view = View::of(examples.as_ref(), &NodeName::from("node-a"), &settings).unwrap();
+    view.knowledge().rendered.ruleset().clone()
+}
+
+/// Every shape of statement.
 pub(crate) fn committed_is_what_nft_loads() {
-    let ruleset = rulesets::sample();
-    let ours = committed(&ruleset);
+    is_what_nft_loads(&rulesets::sample());
+}
+
+pub(crate) fn our_tables_are_what_nft_loads() {
+    is_what_nft_loads(&rendered());
+}
+
+pub(crate) fn a_listing_loads_again() {
+    is_listed_so_that_it_loads(&rulesets::sample());
+}
+
+pub(crate) fn a_listing_of_our_tables_loads_again() {
+    is_listed_so_that_it_loads(&rendered());
+}
+
+fn is_what_nft_loads(ruleset: &Ruleset) {
+    let ours = committed(ruleset);
     let theirs = netns::in_own_network(|| {
-        nft::load(&text::ruleset(&ruleset)).unwrap();
-        content(&ruleset)
+        nft::load(&text::ruleset(ruleset)).unwrap();
+        content(ruleset)
     });
     let theirs = theirs.unwrap();
     assert!(theirs.listing.len() > 1000 && !theirs.rules.is_empty() && !theirs.sets.is_empty());
     assert_same(&ours, &theirs);
 }
 
-pub(crate) fn a_listing_loads_again() {
-    let ruleset = rulesets::sample();
-    let ours = committed(&ruleset);
+fn is_listed_so_that_it_loads(ruleset: &Ruleset) {
+    let ours = committed(ruleset);
     let theirs = netns::in_own_network(|| {
         nft::load(&ours.listing).unwrap();
-        content(&ruleset)
+        content(ruleset)
     });
     assert_same(&ours, &theirs.unwrap());
 }
