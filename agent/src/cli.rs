@@ -78,7 +78,8 @@ pub enum Command {
         /// The address it comes from.
         #[arg(long, value_name = "IP")]
         from: IpAddr,
-        /// Where it goes: IP:PORT, or [IP]:PORT, with /udp or /sctp unless TCP.
+        /// Where it goes: IP:PORT, with /udp or /sctp unless TCP; an IPv6 address in
+        /// brackets.
         #[arg(long, value_name = "IP:PORT[/proto]")]
         to: Destination,
         /// The interface it comes in by, where pods are told by interface.

@@ -1,6 +1,6 @@
 //! Reads a folder of manifests, or one file.
 //!
-//! The rim: what is read here is judged in [`folder`](super::folder). A file
+//! The rim: what is read here is judged in [`super::folder`]. A file
 //! is taken apart anew only if its bytes changed.
 
 use std::collections::BTreeMap;
