@@ -6,6 +6,7 @@
 //! losers stay on the list and follow when the winner goes.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use closeby_nft::Family;
@@ -13,7 +14,7 @@ use imbl::OrdMap;
 
 use super::facts::Facts;
 use super::plan::Frontend;
-use crate::model::{Service, ServiceName};
+use crate::model::{Service, ServiceName, ServicePort};
 
 /// All claims to all frontends.
 #[derive(Clone, Debug, Default)]
@@ -50,20 +51,22 @@ pub fn of(service: &Service, facts: &Facts) -> Claim {
     };
     let mut frontends = Vec::with_capacity(service.ports.len());
     for &addr in &service.cluster_ips {
-        let family = Family::of(addr);
-        if !facts.families.contains(&family) {
+        if !facts.families.contains(&Family::of(addr)) {
             continue;
         }
-        for port in &service.ports {
-            frontends.push(Frontend::ClusterIp { addr, proto: port.proto, port: port.port });
-            if let Some(port_number) = port.node_port {
-                frontends.push(Frontend::NodePort { family, proto: port.proto, port: port_number });
-            }
-        }
+        frontends.extend(service.ports.iter().flat_map(|port| self::frontends(addr, port)));
     }
     frontends.sort_unstable();
     frontends.dedup();
     Claim { standing: Arc::new(standing), frontends: frontends.into() }
+}
+
+/// Where a port of a Service is reached through one of its ClusterIPs' families.
+pub(super) fn frontends(addr: IpAddr, port: &ServicePort) -> impl Iterator<Item = Frontend> {
+    let proto = port.proto;
+    let family = Family::of(addr);
+    let node_port = port.node_port.map(|port| Frontend::NodePort { family, proto, port });
+    std::iter::once(Frontend::ClusterIp { addr, proto, port: port.port }).chain(node_port)
 }
 
 impl Claims {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use closeby_nft::Family;
 
-use super::claims::Claims;
+use super::claims::{self, Claims};
 use super::facts::Facts;
 use super::plan::{Entry, Frontend, Masquerade, Pool, PortPlan, Reach, ServicePlan};
 use super::pool::{self, Candidate};
@@ -35,7 +35,7 @@ pub fn service_plan(
             let candidates = pool::candidates(slices, family, &port.name, port.proto, facts);
             let decided = Decided::of(service, port, &candidates, facts);
             let mut plan = decided.plan(port, family, &candidates);
-            for frontend in frontends(addr, port) {
+            for frontend in claims::frontends(addr, port) {
                 match claims.owner(&frontend) {
                     Some(owner) if *owner != service.name => {
                         notes.push(lost(service, index, &frontend, owner));
@@ -48,14 +48,6 @@ pub fn service_plan(
         }
     }
     ServicePlan { ports, notes }
-}
-
-/// Where a port of a Service is reached through one of its ClusterIPs' families.
-fn frontends(addr: std::net::IpAddr, port: &ServicePort) -> impl Iterator<Item = Frontend> {
-    let proto = port.proto;
-    let family = Family::of(addr);
-    let node_port = port.node_port.map(|port| Frontend::NodePort { family, proto, port });
-    std::iter::once(Frontend::ClusterIp { addr, proto, port: port.port }).chain(node_port)
 }
 
 /// The pools of one port and what follows from them.

@@ -9,6 +9,7 @@
 
 mod node;
 mod notes;
+mod port;
 mod service;
 mod slice;
 mod timestamp;

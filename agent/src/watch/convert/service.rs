@@ -7,11 +7,12 @@ use closeby_nft::{Family, L4Proto};
 use super::super::loose::Loose;
 use super::super::objects;
 use super::notes::Notes;
+use super::port;
 use super::timestamp::read_timestamp_s;
-use super::value::{family_word, read_port, read_protocol};
+use super::value::{family_word, read_port};
 use super::{LABEL_HEADLESS, LABEL_SERVICE_PROXY_NAME, Source, label, name, namespace};
 use crate::model::{
-    Change, PortName, Service, ServiceName, ServicePort, TrafficPolicy, is_service_address, quoted,
+    Change, Service, ServiceName, ServicePort, TrafficPolicy, is_service_address, quoted,
     read_address,
 };
 
@@ -151,7 +152,7 @@ fn policy(
 fn ports(spec: &objects::ServiceSpec, exposed: bool, notes: &mut Notes) -> Vec<ServicePort> {
     let mut ports: Vec<ServicePort> = Vec::new();
     for (place, raw) in notes.items(format_args!("spec.ports"), &spec.ports) {
-        let Some(mut port) = port(place, raw, notes) else { continue };
+        let Some(mut port) = service_port(place, raw, notes) else { continue };
         if let Some((field, problem)) = clash(&port, &ports) {
             let problem = format!("{problem}; this port is left out");
             notes.add(format_args!("spec.ports[{place}].{field}"), problem);
@@ -165,49 +166,10 @@ fn ports(spec: &objects::ServiceSpec, exposed: bool, notes: &mut Notes) -> Vec<S
     ports
 }
 
-fn port(place: usize, raw: &objects::ServicePort, notes: &mut Notes) -> Option<ServicePort> {
-    let outcome = "this port is left out";
-    let field = format_args!("spec.ports[{place}].port");
-    let number = notes.read(field, &raw.port, outcome);
-    let port = match number.map(|number| read_port(*number)) {
-        Some(Ok(port)) => Some(port),
-        Some(Err(problem)) => {
-            notes.add(field, format!("{problem}; {outcome}"));
-            None
-        }
-        None if raw.port == Loose::Absent => {
-            notes.add(field, format!("is missing; {outcome}"));
-            None
-        }
-        None => None,
-    };
-    let field = format_args!("spec.ports[{place}].protocol");
-    let proto = protocol(field, &raw.protocol, notes);
-    let field = format_args!("spec.ports[{place}].name");
-    let name = notes.read(field, &raw.name, outcome).map_or("", String::as_str);
-    let named = !matches!(raw.name, Loose::Wrong(_));
-    let (Some(port), Some(proto), true) = (port, proto, named) else { return None };
-    Some(ServicePort { name: PortName::from(name), proto, port, node_port: None })
-}
-
-/// The protocol of a port of a Service or slice; a note if it is none.
-pub(super) fn protocol(
-    field: std::fmt::Arguments<'_>,
-    value: &Loose<String>,
-    notes: &mut Notes,
-) -> Option<L4Proto> {
-    let outcome = "this port is left out";
-    let text = notes.read(field, value, outcome);
-    if matches!(value, Loose::Wrong(_)) {
-        return None;
-    }
-    match read_protocol(text.map(String::as_str)) {
-        Ok(proto) => Some(proto),
-        Err(problem) => {
-            notes.add(field, format!("{problem}; {outcome}"));
-            None
-        }
-    }
+fn service_port(place: usize, raw: &objects::ServicePort, notes: &mut Notes) -> Option<ServicePort> {
+    let fields = port::Raw { port: &raw.port, protocol: &raw.protocol, name: &raw.name };
+    let (name, proto, port) = port::judge(format_args!("spec.ports[{place}]"), &fields, notes)?;
+    Some(ServicePort { name, proto, port, node_port: None })
 }
 
 /// The API server refuses these; of two, the first is served.

@@ -8,11 +8,11 @@ use closeby_nft::Family;
 use super::super::loose::Loose;
 use super::super::objects;
 use super::notes::Notes;
-use super::service::protocol;
-use super::value::{family_word, read_port};
+use super::port;
+use super::value::family_word;
 use super::{LABEL_HEADLESS, LABEL_SERVICE_NAME, label, name, namespace};
 use crate::model::{
-    Change, Endpoint, Hints, Life, NodeName, PortName, ServiceName, Slice, SliceName, SlicePort,
+    Change, Endpoint, Hints, Life, NodeName, ServiceName, Slice, SliceName, SlicePort,
     Zone, is_endpoint, quoted, read_address,
 };
 
@@ -64,7 +64,7 @@ fn family(raw: &objects::EndpointSlice, notes: &mut Notes) -> Option<Family> {
 fn ports(raw: &objects::EndpointSlice, notes: &mut Notes) -> Vec<SlicePort> {
     let mut ports: Vec<SlicePort> = Vec::new();
     for (place, raw) in notes.items(format_args!("ports"), &raw.ports) {
-        let Some(port) = port(place, raw, notes) else { continue };
+        let Some(port) = slice_port(place, raw, notes) else { continue };
         let twice = |other: &SlicePort| (&other.name, other.proto) == (&port.name, port.proto);
         if ports.iter().any(twice) {
             let name = quoted(port.name.as_str());
@@ -77,27 +77,10 @@ fn ports(raw: &objects::EndpointSlice, notes: &mut Notes) -> Vec<SlicePort> {
     ports
 }
 
-fn port(place: usize, raw: &objects::EndpointPort, notes: &mut Notes) -> Option<SlicePort> {
-    let outcome = "this port is left out";
-    let field = format_args!("ports[{place}].port");
-    let port = match notes.read(field, &raw.port, outcome).map(|number| read_port(*number)) {
-        Some(Ok(port)) => Some(port),
-        Some(Err(problem)) => {
-            notes.add(field, format!("{problem}; {outcome}"));
-            None
-        }
-        None if raw.port == Loose::Absent => {
-            // "All ports": has no meaning for a proxy, kube-proxy skips it too.
-            notes.add(field, format!("is missing; {outcome}"));
-            None
-        }
-        None => None,
-    };
-    let proto = protocol(format_args!("ports[{place}].protocol"), &raw.protocol, notes);
-    let name = notes.read(format_args!("ports[{place}].name"), &raw.name, outcome);
-    let named = !matches!(raw.name, Loose::Wrong(_));
-    let (Some(port), Some(proto), true) = (port, proto, named) else { return None };
-    Some(SlicePort { name: PortName::from(name.map_or("", String::as_str)), proto, port })
+fn slice_port(place: usize, raw: &objects::EndpointPort, notes: &mut Notes) -> Option<SlicePort> {
+    let fields = port::Raw { port: &raw.port, protocol: &raw.protocol, name: &raw.name };
+    let (name, proto, port) = port::judge(format_args!("ports[{place}]"), &fields, notes)?;
+    Some(SlicePort { name, proto, port })
 }
 
 fn endpoints(raw: &objects::EndpointSlice, family: Family, notes: &mut Notes) -> Vec<Endpoint> {
