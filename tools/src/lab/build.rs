@@ -35,8 +35,9 @@ const QUIET: [(&str, &str); 12] = [
     ("ipv6/conf/default/accept_redirects", "0"),
 ];
 const FORWARD: [(&str, &str); 2] = [("ipv4/ip_forward", "1"), ("ipv6/conf/all/forwarding", "1")];
-/// The fabric tells every sender, at once, that there is no way.
-const TALKATIVE: [(&str, &str); 2] = [("ipv4/icmp_ratelimit", "0"), ("ipv6/icmp/ratelimit", "0")];
+/// Everywhere: who is refused hears of it. By default a kernel sends six ICMP errors to a peer at
+/// once and then one a second (`inet_peer_xrlim_allow`); the others would look like a drop.
+const TALKATIVE: [(&str, &str); 2] = [("ipv4/icmp_ratemask", "0"), ("ipv6/icmp/ratemask", "\n")];
 
 /// A running cluster. Dropping it closes its namespaces; the kernel takes them down.
 #[derive(Debug)]
@@ -137,6 +138,7 @@ impl Cluster {
             };
             let netns = Netns::new(kind == Kind::Node)?;
             ip::sysctls(&netns, &QUIET)?;
+            ip::sysctls(&netns, &TALKATIVE)?;
             if matches!(kind, Kind::Node | Kind::Fabric) {
                 ip::sysctls(&netns, &FORWARD)?;
             }
@@ -144,7 +146,6 @@ impl Cluster {
         };
         let first = &spec.nodes[0];
         let fabric = member(Kind::Fabric, "fabric", first, Pair::fabric(GATEWAY))?;
-        ip::sysctls(fabric.netns(), &TALKATIVE)?;
         let (mut nodes, mut pods) = (Vec::new(), Vec::new());
         for (number, node) in (1_u8..).zip(&spec.nodes) {
             nodes.push(member(Kind::Node, &node.name, node, node_pair(number))?);
