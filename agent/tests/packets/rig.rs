@@ -5,10 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use closeby::render::tables::table_ids;
@@ -33,15 +31,11 @@ pub(crate) const SILENCE: Duration = Duration::from_millis(60);
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// Where node ports of the rig begin.
 const NODE_PORTS: u16 = 30_000;
-/// Source ports of connections that are told apart by them: neither node ports
-/// nor what the kernel chooses by itself.
-const PORTS: Range<u16> = 10_000..30_000;
 
 /// The cluster: `n1` is where agents run, its pods routed; `n2` is elsewhere;
 /// on `n3` agents run too, and pods are bridged.
 pub(crate) struct Rig {
     pub(crate) cluster: Cluster,
-    ports: AtomicU16,
     _servers: Vec<Server>,
 }
 
@@ -54,7 +48,7 @@ impl Rig {
         let cluster = Cluster::build(&spec)?;
         let servers =
             cluster.pods().iter().map(|pod| pod.serve(TARGET)).collect::<Result<_, _>>()?;
-        Ok(Self { cluster, ports: AtomicU16::new(PORTS.start), _servers: servers })
+        Ok(Self { cluster, _servers: servers })
     }
 
     /// An agent's surroundings on a node: a folder with the Nodes in it, and a
@@ -79,15 +73,6 @@ impl Rig {
         )?;
         nft(node, "flush ruleset")?;
         Ok(Site { rig: self, node, root, folder, config, agent: None })
-    }
-
-    /// A source port that no connection had before. One that had would share
-    /// its answer's addresses with an older connection through another Service
-    /// address; conntrack then changes the port, which looks like masquerading.
-    pub(crate) fn fresh_port(&self) -> u16 {
-        let port = self.ports.fetch_add(1, Ordering::Relaxed);
-        assert!(PORTS.contains(&port), "the trials need more ports than {PORTS:?}");
-        port
     }
 
     /// The pod that has an address.

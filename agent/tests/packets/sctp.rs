@@ -42,7 +42,7 @@ fn sctp_goes_through(rig: &Rig) -> Result<(), Failed> {
         let ways = [(at_vip(1, family), own, "n"), (at_node(site.node, 1, family), node, "m")];
         for (to, source, how) in ways {
             let net = catch(server)?;
-            let from = SocketAddr::new(own, rig.fresh_port());
+            let from = SocketAddr::new(own, client.next_port());
             client.netns().run(|| send(from, to).map_err(refused("sending")))?;
             let caught = wait_for(&net)?;
             let seen = (caught.from.ip(), caught.to, caught.is_whole);

@@ -117,7 +117,7 @@ impl Answer {
 }
 
 impl Request {
-    /// A request from a source port not used before, with the patience of a normal client.
+    /// A request from a source port not used lately, with the patience of a normal client.
     #[must_use]
     pub fn new(to: SocketAddr, proto: Proto) -> Self {
         Self { to, proto, timeout: PATIENCE, source_port: 0 }
@@ -153,9 +153,9 @@ pub struct Conversation {
 }
 
 impl Conversation {
-    pub(super) fn open(request: &Request) -> Result<Self, Box<Answer>> {
+    pub(super) fn open(ports: &Ports, request: &Request) -> Result<Self, Box<Answer>> {
         let open = || -> io::Result<TcpStream> {
-            let stream = connect_within(request)?;
+            let stream = connect_within(ports, request)?;
             stream.set_nodelay(true)?;
             stream.set_read_timeout(Some(request.timeout))?;
             Ok(stream)
@@ -188,8 +188,9 @@ impl Conversation {
     }
 }
 
-/// Source ports for datagrams, each used again only after all others. A port that comes back while
-/// connection tracking still knows it would follow its old way, whatever the rules say by now.
+/// Source ports, each used again only after all others. A port that comes back while connection
+/// tracking still knows it would follow its old way, whatever the rules say by now: also a TCP
+/// connection that nobody answered is known for two minutes, with the way it did not find.
 #[derive(Debug, Default)]
 pub(super) struct Ports {
     taken: AtomicU16,
@@ -201,11 +202,23 @@ impl Ports {
     /// A divisor of 65536, so that the counter may wrap.
     const COUNT: u16 = 16_384;
 
-    /// A socket on the next port that nobody in the namespace uses.
-    fn bind(&self, at: SocketAddr) -> io::Result<UdpSocket> {
+    /// The next port.
+    pub(super) fn next(&self) -> u16 {
+        Self::FIRST + self.taken.fetch_add(1, Ordering::Relaxed) % Self::COUNT
+    }
+
+    /// What `bind` makes of the source that a request wants, or of the next port that nobody in
+    /// the namespace uses.
+    fn bind<T>(
+        &self,
+        wanted: SocketAddr,
+        bind: impl Fn(SocketAddr) -> io::Result<T>,
+    ) -> io::Result<T> {
+        if wanted.port() != 0 {
+            return bind(wanted);
+        }
         loop {
-            let port = Self::FIRST + self.taken.fetch_add(1, Ordering::Relaxed) % Self::COUNT;
-            match UdpSocket::bind(SocketAddr::new(at.ip(), port)) {
+            match bind(SocketAddr::new(wanted.ip(), self.next())) {
                 Err(error) if error.kind() == ErrorKind::AddrInUse => {}
                 bound => return bound,
             }
@@ -217,7 +230,7 @@ impl Ports {
 pub(super) fn request(ports: &Ports, request: &Request) -> Answer {
     let ended = match request.proto {
         Proto::Udp => ask_datagram(ports, request),
-        Proto::Tcp => match Conversation::open(request) {
+        Proto::Tcp => match Conversation::open(ports, request) {
             Ok(conversation) => conversation.ask_last(),
             Err(answer) => Ok(*answer),
         },
@@ -253,10 +266,7 @@ pub(super) fn requests(
 }
 
 fn ask_datagram(ports: &Ports, request: &Request) -> io::Result<Answer> {
-    let socket = match request.source() {
-        any if any.port() == 0 => ports.bind(any)?,
-        chosen => UdpSocket::bind(chosen)?,
-    };
+    let socket = ports.bind(request.source(), UdpSocket::bind)?;
     // Without it only "port unreachable" would be heard.
     match request.to {
         SocketAddr::V4(_) => setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?,
@@ -274,15 +284,16 @@ fn ask_datagram(ports: &Ports, request: &Request) -> io::Result<Answer> {
     answer_of(&buffer[..length], socket.local_addr()?)
 }
 
-/// Connects with a chosen source port and a limit, which `std` does not offer together.
-fn connect_within(request: &Request) -> io::Result<TcpStream> {
+/// Connects from a source port of ours and with a limit, which `std` does not offer together.
+fn connect_within(ports: &Ports, request: &Request) -> io::Result<TcpStream> {
     let family = if request.to.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let fd: OwnedFd = socket(family, SockType::Stream, flags, None)?;
-    if request.source_port != 0 {
+    let fd: OwnedFd = ports.bind(request.source(), |source| {
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let fd = socket(family, SockType::Stream, flags, None)?;
         setsockopt(&fd, sockopt::ReuseAddr, &true)?;
-        bind(fd.as_raw_fd(), &SockaddrStorage::from(request.source()))?;
-    }
+        bind(fd.as_raw_fd(), &SockaddrStorage::from(source))?;
+        Ok(fd)
+    })?;
     match connect(fd.as_raw_fd(), &SockaddrStorage::from(request.to)) {
         Ok(()) | Err(Errno::EINPROGRESS) => {}
         Err(errno) => return Err(errno.into()),

@@ -152,10 +152,16 @@ impl Host {
     pub fn converse(&self, request: &Request) -> Result<Conversation, Box<Answer>> {
         let mut opened = Err(Box::new(Answer::TimedOut));
         let entered = self.netns.run(|| {
-            opened = Conversation::open(request);
+            opened = Conversation::open(&self.ports, request);
             Ok(())
         });
         entered.map_err(|error| Box::new(Answer::Failed(error.to_string()))).and(opened)
+    }
+
+    /// A source port that no request from here had lately.
+    #[must_use]
+    pub fn next_port(&self) -> u16 {
+        self.ports.next()
     }
 
     /// Starts a program here. On a node it also finds a `/run` that is this node's alone.
