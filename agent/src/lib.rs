@@ -22,4 +22,5 @@ pub mod model;
 pub mod offline;
 pub mod render;
 pub mod sync;
+pub mod wait;
 pub mod watch;

@@ -1,4 +1,5 @@
-//! Everything the API has told, and which Services a change touches.
+//! Everything the API and the host have told, and which Services a change
+//! touches.
 //!
 //! Holds ground state only: nothing here is derived from anything else here,
 //! so the same facts in any order make the same value.
@@ -7,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::change::{Change, Kind};
+use super::host::HostAddresses;
 use super::name::{NodeName, ServiceName, SliceName, Zone};
 use super::node::Node;
 use super::service::Service;
@@ -23,6 +25,7 @@ pub struct Cluster {
     /// deletion may come without one.
     slice_service: BTreeMap<SliceName, ServiceName>,
     nodes: BTreeMap<NodeName, Node>,
+    host: HostAddresses,
     listed: BTreeSet<Kind>,
     texts: Texts,
 }
@@ -34,19 +37,22 @@ pub struct Dirty {
     pub services: BTreeSet<ServiceName>,
     /// Nodes that came, changed or went.
     pub nodes: BTreeSet<NodeName>,
+    /// Whether this host's addresses changed.
+    pub host: bool,
 }
 
 impl Dirty {
     /// Whether nothing was touched.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.services.is_empty() && self.nodes.is_empty()
+        *self == Self::default()
     }
 
     /// Adds what another change touched.
     pub fn merge(&mut self, other: Self) {
         self.services.extend(other.services);
         self.nodes.extend(other.nodes);
+        self.host |= other.host;
     }
 }
 
@@ -74,6 +80,10 @@ impl Cluster {
                 if self.nodes.remove(&name).is_some() {
                     dirty.nodes.insert(name);
                 }
+            }
+            Change::Host(addresses) => {
+                dirty.host = self.host != addresses;
+                self.host = addresses;
             }
             Change::Listed(kind) => {
                 self.listed.insert(kind);
@@ -121,6 +131,12 @@ impl Cluster {
     #[must_use]
     pub fn nodes(&self) -> &BTreeMap<NodeName, Node> {
         &self.nodes
+    }
+
+    /// The addresses of this host.
+    #[must_use]
+    pub fn host(&self) -> &HostAddresses {
+        &self.host
     }
 
     fn put_service(&mut self, service: Service, dirty: &mut Dirty) {

@@ -34,7 +34,7 @@ pub enum Identity {
 }
 
 impl Identity {
-    /// Whom a change is about; `None` for one about a whole kind.
+    /// Whom a change is about; `None` for one about no object.
     #[must_use]
     pub fn of(change: &Change) -> Option<Self> {
         match change {
@@ -44,7 +44,7 @@ impl Identity {
             Change::SliceGone(name) => Some(Self::Slice(name.clone())),
             Change::Node(node) => Some(Self::Node(node.name.clone())),
             Change::NodeGone(name) => Some(Self::Node(name.clone())),
-            Change::Listed(_) => None,
+            Change::Host(_) | Change::Listed(_) => None,
         }
     }
 

@@ -11,6 +11,7 @@
 mod adoption;
 mod changes;
 mod matrix;
+mod node;
 mod repair;
 mod rig;
 mod sctp;
@@ -40,7 +41,15 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let parts = [matrix::ALL, verdicts::ALL, changes::ALL, adoption::ALL, repair::ALL, sctp::ALL];
+    let parts = [
+        matrix::ALL,
+        verdicts::ALL,
+        changes::ALL,
+        node::ALL,
+        adoption::ALL,
+        repair::ALL,
+        sctp::ALL,
+    ];
     let trials = parts.into_iter().flatten().map(|(name, trial)| {
         let rig = Arc::clone(&rig);
         Trial::test(*name, move || trial(&rig))

@@ -15,8 +15,9 @@ const AGENT: &[(&str, &[&str])] = &[
         &["model", "compile", "fastpath::snapshot", "fastpath::Snapshot", "fastpath::Target"],
     ),
     ("fastpath", PUBLISHED),
-    ("watch", &["model"]),
-    ("host", &["model"]),
+    ("watch", &["model", "wait"]),
+    ("host", &["model", "wait"]),
+    ("wait", &[]),
     (
         "config",
         &[
@@ -27,7 +28,6 @@ const AGENT: &[(&str, &[&str])] = &[
             "compile::LocalAddresses",
             "compile::MarkBit",
             "compile::NodePortAddresses",
-            "host",
             // How YAML is read and what a misspelt word may have meant.
             "watch::documents::yaml_options",
             "watch::documents::yaml_problem",

@@ -18,6 +18,7 @@ const PURE: &[(&str, &str)] = &[
     ("agent", "fastpath/route"),
     ("agent", "fastpath/snapshot"),
     ("agent", "sync/machine"),
+    ("agent", "sync/own_node"),
     ("agent", "sync/pace"),
     ("conntrack", "expected"),
     ("conntrack", "flow"),
