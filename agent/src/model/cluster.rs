@@ -7,11 +7,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use closeby_nft::Prefix;
+
 use super::change::{Change, Kind};
 use super::host::HostAddresses;
-use super::name::{NodeName, ServiceName, SliceName, Zone};
+use super::name::{NodeName, ServiceCidrName, ServiceName, SliceName, Zone};
 use super::node::Node;
 use super::service::Service;
+use super::service_cidr::ServiceCidr;
 use super::slice::{Endpoint, Slice};
 
 /// Ground state as one node sees it.
@@ -26,6 +29,7 @@ pub struct Cluster {
     slice_service: BTreeMap<SliceName, ServiceName>,
     nodes: BTreeMap<NodeName, Node>,
     host: HostAddresses,
+    service_cidrs: BTreeMap<ServiceCidrName, ServiceCidr>,
     listed: BTreeSet<Kind>,
     texts: Texts,
 }
@@ -39,6 +43,8 @@ pub struct Dirty {
     pub nodes: BTreeSet<NodeName>,
     /// Whether this host's addresses changed.
     pub host: bool,
+    /// Whether a ServiceCIDR came, changed or went.
+    pub service_cidrs: bool,
 }
 
 impl Dirty {
@@ -53,6 +59,7 @@ impl Dirty {
         self.services.extend(other.services);
         self.nodes.extend(other.nodes);
         self.host |= other.host;
+        self.service_cidrs |= other.service_cidrs;
     }
 }
 
@@ -84,6 +91,13 @@ impl Cluster {
             Change::Host(addresses) => {
                 dirty.host = self.host != addresses;
                 self.host = addresses;
+            }
+            Change::ServiceCidr(cidr) => {
+                dirty.service_cidrs = self.service_cidrs.get(&cidr.name) != Some(&cidr);
+                self.service_cidrs.insert(cidr.name.clone(), cidr);
+            }
+            Change::ServiceCidrGone(name) => {
+                dirty.service_cidrs = self.service_cidrs.remove(&name).is_some();
             }
             Change::Listed(kind) => {
                 self.listed.insert(kind);
@@ -137,6 +151,12 @@ impl Cluster {
     #[must_use]
     pub fn host(&self) -> &HostAddresses {
         &self.host
+    }
+
+    /// The prefixes of all ServiceCIDRs.
+    #[must_use]
+    pub fn service_cidrs(&self) -> BTreeSet<Prefix> {
+        self.service_cidrs.values().flat_map(|known| known.cidrs.iter().copied()).collect()
     }
 
     fn put_service(&mut self, service: Service, dirty: &mut Dirty) {

@@ -177,7 +177,8 @@ impl Machine {
         let facts = self.facts(effects);
         let dirty = std::mem::take(&mut self.dirty);
         let is_same = |desired: &Desired| Arc::ptr_eq(&desired.plan.facts, &facts);
-        if dirty.services.is_empty() && self.desired.as_ref().is_some_and(is_same) {
+        let is_quiet = dirty.services.is_empty() && !dirty.service_cidrs;
+        if is_quiet && self.desired.as_ref().is_some_and(is_same) {
             return;
         }
         let before = self.desired.take().unwrap_or_else(|| Desired {
