@@ -21,6 +21,7 @@ use tracing::{error, info, warn};
 use crate::config::{self, Settings};
 use crate::host::{AddressError, AddressWatch, Lock, LockError, families, probe};
 use crate::model::{Change, NodeName, Note};
+use crate::serve::HealthListeners;
 use crate::sync::run::{Event, Published, run};
 use crate::sync::{FactsOf, Machine, Moment, Pace, Report};
 use crate::wait::Woken;
@@ -134,6 +135,8 @@ fn work(
         Box::new(move |object, host| config::facts(&settings, &name, object, &families, host));
     let mut machine = Machine::new(node, facts_of, pace, kernel.send_limit());
     let published: Published = Arc::new(ArcSwapOption::empty());
+    let health = (!once).then(HealthListeners::start).transpose();
+    let health = health.map_err(|source| DaemonError::Host { what: "threads", source })?;
     let mut ended = Ok(());
     let mut failures = 0;
     run(&mut machine, &mut kernel, inbox, &published, &mut |report, now| {
@@ -149,6 +152,9 @@ fn work(
                 failures < ONCE_TRIES
             }
             Report::Committed { .. } => {
+                if let Some(health) = &health {
+                    health.publish(published.load_full());
+                }
                 ended = Ok(());
                 !once
             }

@@ -110,6 +110,10 @@ fn service() -> impl Strategy<Value = Service> {
             ports,
             internal_policy,
             external_policy,
+            health_check_node_port: match external_policy {
+                TrafficPolicy::Local => Port::new(32_000),
+                TrafficPolicy::Cluster => None,
+            },
             ..Service::new(name)
         },
     )

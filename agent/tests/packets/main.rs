@@ -10,6 +10,7 @@
 
 mod adoption;
 mod changes;
+mod health;
 mod matrix;
 mod node;
 mod repair;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         verdicts::ALL,
         changes::ALL,
         node::ALL,
+        health::ALL,
         adoption::ALL,
         repair::ALL,
         sctp::ALL,

@@ -17,6 +17,7 @@ const PURE: &[(&str, &str)] = &[
     ("agent", "watch/objects"),
     ("agent", "fastpath/route"),
     ("agent", "fastpath/snapshot"),
+    ("agent", "serve/health_check"),
     ("agent", "sync/machine"),
     ("agent", "sync/own_node"),
     ("agent", "sync/pace"),
