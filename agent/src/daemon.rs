@@ -19,14 +19,15 @@ use nix::sys::signal::{SigSet, Signal};
 use tracing::{error, info, warn};
 
 use crate::config::{self, Settings};
-use crate::host::{HostAddresses, Lock, LockError, families, probe};
-use crate::model::{NodeName, Note};
-use crate::sync::machine::FactsOf;
+use crate::host::{AddressError, AddressWatch, Lock, LockError, families, probe};
+use crate::model::{Change, NodeName, Note};
+use crate::serve::HealthListeners;
 use crate::sync::run::{Event, Published, run};
-use crate::sync::{Machine, Moment, Pace, Report};
+use crate::sync::{FactsOf, Machine, Moment, Pace, Report};
+use crate::wait::Woken;
 use crate::watch::folder;
 use crate::watch::manifests::{Folder, ManifestsError};
-use crate::watch::notify::{Watch, WatchError, Woken};
+use crate::watch::notify::{Watch, WatchError};
 
 /// How often `once` tries before it gives up.
 const ONCE_TRIES: usize = 5;
@@ -43,6 +44,9 @@ pub enum DaemonError {
     /// Another agent runs here, or cannot be ruled out.
     #[error(transparent)]
     Lock(#[from] LockError),
+    /// This host's addresses cannot be read.
+    #[error(transparent)]
+    Addresses(#[from] AddressError),
     /// The kernel cannot be asked.
     #[error("cannot read this host's {what}: {source}")]
     Host {
@@ -88,13 +92,19 @@ pub fn daemon(options: Options<'_>) -> Result<(), DaemonError> {
     let watch = Watch::new(options.manifests)?;
     let mut world = folder.read()?;
     report_notes(&world.notes);
+    let addresses = AddressWatch::new()?;
+    let mut changes = vec![Change::Host(addresses.known().clone())];
+    changes.extend(folder::diff(None, &world));
     let (events, inbox) = unbounded();
-    let _ = events.send(Event::Changed(folder::diff(None, &world)));
+    let _ = events.send(Event::Changed(changes));
 
     let (stop, stopped) = nix::unistd::pipe().map_err(|errno| host_error("pipe", errno))?;
     let on_signal = events.clone();
     spawn("signals", move || wait_for_signal(signals, &on_signal, stopped))?;
     if !options.once {
+        let (on_address, until) = (events.clone(), stop.try_clone());
+        let until = until.map_err(|source| DaemonError::Host { what: "pipe", source })?;
+        spawn("addresses", move || follow_addresses(addresses, &until, &on_address))?;
         spawn("manifests", move || {
             follow(watch, &stop, &mut |changed| {
                 let next = changed.then(|| folder.read());
@@ -120,11 +130,13 @@ fn work(
 ) -> Result<(), DaemonError> {
     let Options { node, settings, once, .. } = options;
     let pace = Pace::new(settings.min_sync_period, settings.sync_period);
-    let host =
-        HostAddresses::read().map_err(|source| DaemonError::Host { what: "addresses", source })?;
-    let facts_of = facts_of(settings, node.clone(), families, host);
+    let name = node.clone();
+    let facts_of: FactsOf =
+        Box::new(move |object, host| config::facts(&settings, &name, object, &families, host));
     let mut machine = Machine::new(node, facts_of, pace, kernel.send_limit());
     let published: Published = Arc::new(ArcSwapOption::empty());
+    let health = (!once).then(HealthListeners::start).transpose();
+    let health = health.map_err(|source| DaemonError::Host { what: "threads", source })?;
     let mut ended = Ok(());
     let mut failures = 0;
     run(&mut machine, &mut kernel, inbox, &published, &mut |report, now| {
@@ -140,6 +152,9 @@ fn work(
                 failures < ONCE_TRIES
             }
             Report::Committed { .. } => {
+                if let Some(health) = &health {
+                    health.publish(published.load_full());
+                }
                 ended = Ok(());
                 !once
             }
@@ -173,27 +188,6 @@ fn usable_families(kernel: &mut Netlink) -> Result<BTreeSet<Family>, DaemonError
     Ok(families)
 }
 
-/// How this node's facts follow from its Node object; what is missing for them
-/// is reported once for each Node object seen.
-fn facts_of(
-    settings: Settings,
-    node: NodeName,
-    families: BTreeSet<Family>,
-    host: HostAddresses,
-) -> FactsOf {
-    let reported = std::sync::Mutex::new(Vec::new());
-    Box::new(move |object| {
-        let (facts, notes) = config::facts(&settings, &node, object, &families, &host);
-        if let Ok(mut reported) = reported.lock()
-            && *reported != notes
-        {
-            report_notes(&notes);
-            *reported = notes;
-        }
-        facts
-    })
-}
-
 /// Calls back whenever the folder changed.
 fn follow(mut watch: Watch, stop: &impl AsFd, on_change: &mut dyn FnMut(bool)) {
     loop {
@@ -206,6 +200,25 @@ fn follow(mut watch: Watch, stop: &impl AsFd, on_change: &mut dyn FnMut(bool)) {
             }
             Err(error) => {
                 error!("{error}; changes of the folder are no longer seen");
+                return;
+            }
+        }
+    }
+}
+
+/// Tells of this host's addresses whenever they are others than before.
+fn follow_addresses(mut watch: AddressWatch, stop: &impl AsFd, events: &Sender<Event>) {
+    loop {
+        match watch.next(stop) {
+            Ok(true) => {
+                let _ = events.send(Event::Changed(vec![Change::Host(watch.known().clone())]));
+            }
+            Ok(false) => return,
+            Err(error @ AddressError::Read(_)) => {
+                warn!("{error}; those read before stay in force, trying again");
+            }
+            Err(error @ AddressError::Wait(_)) => {
+                error!("{error}; their changes are no longer seen");
                 return;
             }
         }

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use closeby::compile::{Generation, compile_all};
-use closeby::model::{Change, Cluster, NodeName};
+use closeby::model::{Change, Cluster, Node, NodeName};
 use closeby::render::Rendered;
 use closeby::render::tables::sizes::Sizes;
 use closeby::render::tables::table_ids;
@@ -72,6 +72,8 @@ pub struct World {
     waiting: Option<Request>,
     list_faults: VecDeque<ListError>,
     truth: Cluster,
+    /// The Node that the machine runs on, as it was told last.
+    node: Option<Node>,
     rendered: BTreeMap<Generation, Ruleset>,
     /// What the kernel had of ours since the last publication.
     had: Vec<Ruleset>,
@@ -106,6 +108,7 @@ impl World {
             waiting: None,
             list_faults: VecDeque::new(),
             truth: Cluster::default(),
+            node: None,
             rendered: BTreeMap::new(),
             had: vec![Ruleset::default()],
             published: None,
@@ -121,6 +124,9 @@ impl World {
     pub fn change(&mut self, changes: &[Change]) {
         for change in changes {
             self.truth.apply(change.clone());
+            if let Some(node) = self.truth.node(&NodeName::from(small::NODE)) {
+                self.node = Some(node.clone());
+            }
         }
         self.step(Input::Changed(changes.to_vec()));
     }
@@ -249,8 +255,8 @@ impl World {
     /// The tables for the cluster, from nothing.
     #[must_use]
     pub fn wanted(&self) -> Ruleset {
-        let node = self.truth.node(&NodeName::from(small::NODE));
-        let plan = compile_all(&self.truth, &small::shared_facts(node));
+        let facts = small::shared_facts(self.node.as_ref(), self.truth.host());
+        let plan = compile_all(&self.truth, &facts);
         Rendered::nothing(Sizes::default()).next(&plan).ruleset().clone()
     }
 

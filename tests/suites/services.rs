@@ -121,6 +121,7 @@ fn same(one: &Made, other: &Made) -> Result<(), TestCaseError> {
     prop_assert_eq!(one.ruleset(), other.ruleset());
     prop_assert_eq!(&one.snapshot.targets, &other.snapshot.targets);
     prop_assert_eq!(&one.snapshot.cluster_ips, &other.snapshot.cluster_ips);
+    prop_assert_eq!(&one.snapshot.health, &other.snapshot.health);
     Ok(())
 }
 

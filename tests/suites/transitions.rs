@@ -91,6 +91,7 @@ fn inputs(world: &mut World) -> Vec<(&'static str, Input)> {
         ("changed: the same again", Input::Changed(vec![])),
         ("changed", Input::Changed(vec![Change::Slice(small::slice(1, true, 1))])),
         ("changed: all told", Input::Changed(objects())),
+        ("changed: the host's addresses", Input::Changed(vec![Change::Host(small::host(3))])),
         ("listed: nothing there", Input::Listed(Ok(empty))),
         ("listed: as it is", Input::Listed(Ok(listing))),
         ("listed: socket failed", list_failed(ListError::Socket(Errno::ENOBUFS))),

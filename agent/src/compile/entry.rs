@@ -6,6 +6,7 @@ use closeby_nft::Family;
 
 use super::claims::{self, Claims};
 use super::facts::Facts;
+use super::health::health_port;
 use super::plan::{Entry, Frontend, Masquerade, Pool, PortPlan, Reach, ServicePlan};
 use super::pool::{self, Candidate};
 use super::select;
@@ -47,7 +48,7 @@ pub fn service_plan(
             ports.push(plan);
         }
     }
-    ServicePlan { ports, notes }
+    ServicePlan { ports, health: health_port(service, cluster, facts), notes }
 }
 
 /// The pools of one port and what follows from them.

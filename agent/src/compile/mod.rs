@@ -11,6 +11,7 @@
 pub mod claims;
 pub mod entry;
 pub mod facts;
+pub mod health;
 pub mod judge;
 pub mod plan;
 pub mod pool;
@@ -20,6 +21,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub use facts::{DetectLocal, Facts, LocalAddresses, MarkBit, NodePortAddresses};
+pub use health::HealthPort;
 pub use plan::{
     Backend, Entry, Frontend, Generation, Masquerade, NodePlan, Pool, PortPlan, Reach, ServicePlan,
     Why,

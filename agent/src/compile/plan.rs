@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::claims::Claims;
 use super::facts::Facts;
+use super::health::HealthPort;
 use crate::model::{NodeName, Note, PortName, ServiceName, Zone};
 
 /// Counts the plans of one run of the agent. 0 is the empty one.
@@ -90,6 +91,8 @@ impl NodePlan {
 pub struct ServicePlan {
     /// Its ports, one a family each.
     pub ports: Vec<PortPlan>,
+    /// Where its load balancer asks for endpoints of this node.
+    pub health: Option<HealthPort>,
     /// What was left out, and why.
     pub notes: Vec<Note>,
 }

@@ -5,10 +5,11 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use imbl::GenericHashMap;
 use imbl::shared_ptr::DefaultSharedPtr;
+use imbl::{GenericHashMap, OrdMap};
 
-use crate::compile::{Backend, Facts, Frontend, Generation};
+use crate::compile::{Backend, Facts, Frontend, Generation, HealthPort};
+use crate::model::ServiceName;
 
 /// A map that is only looked up in, never listed: found faster by hash than by
 /// order, and copied as cheaply.
@@ -81,6 +82,8 @@ pub struct Snapshot {
     /// Every ClusterIP, and how many frontends it has: other ports of it are
     /// refused.
     pub cluster_ips: Lookup<IpAddr, u32>,
+    /// Where load balancers ask for endpoints of this node.
+    pub health: OrdMap<ServiceName, HealthPort>,
 }
 
 /// What happens to a new connection.
@@ -111,6 +114,7 @@ impl Snapshot {
             facts,
             targets: Lookup::default(),
             cluster_ips: Lookup::default(),
+            health: OrdMap::new(),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Everything the API has told, and which Services a change touches.
+//! Everything the API and the host have told, and which Services a change
+//! touches.
 //!
 //! Holds ground state only: nothing here is derived from anything else here,
 //! so the same facts in any order make the same value.
@@ -6,10 +7,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use closeby_nft::Prefix;
+
 use super::change::{Change, Kind};
-use super::name::{NodeName, ServiceName, SliceName, Zone};
+use super::host::HostAddresses;
+use super::name::{NodeName, ServiceCidrName, ServiceName, SliceName, Zone};
 use super::node::Node;
 use super::service::Service;
+use super::service_cidr::ServiceCidr;
 use super::slice::{Endpoint, Slice};
 
 /// Ground state as one node sees it.
@@ -23,6 +28,8 @@ pub struct Cluster {
     /// deletion may come without one.
     slice_service: BTreeMap<SliceName, ServiceName>,
     nodes: BTreeMap<NodeName, Node>,
+    host: HostAddresses,
+    service_cidrs: BTreeMap<ServiceCidrName, ServiceCidr>,
     listed: BTreeSet<Kind>,
     texts: Texts,
 }
@@ -34,19 +41,25 @@ pub struct Dirty {
     pub services: BTreeSet<ServiceName>,
     /// Nodes that came, changed or went.
     pub nodes: BTreeSet<NodeName>,
+    /// Whether this host's addresses changed.
+    pub host: bool,
+    /// Whether a ServiceCIDR came, changed or went.
+    pub service_cidrs: bool,
 }
 
 impl Dirty {
     /// Whether nothing was touched.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.services.is_empty() && self.nodes.is_empty()
+        *self == Self::default()
     }
 
     /// Adds what another change touched.
     pub fn merge(&mut self, other: Self) {
         self.services.extend(other.services);
         self.nodes.extend(other.nodes);
+        self.host |= other.host;
+        self.service_cidrs |= other.service_cidrs;
     }
 }
 
@@ -74,6 +87,17 @@ impl Cluster {
                 if self.nodes.remove(&name).is_some() {
                     dirty.nodes.insert(name);
                 }
+            }
+            Change::Host(addresses) => {
+                dirty.host = self.host != addresses;
+                self.host = addresses;
+            }
+            Change::ServiceCidr(cidr) => {
+                dirty.service_cidrs = self.service_cidrs.get(&cidr.name) != Some(&cidr);
+                self.service_cidrs.insert(cidr.name.clone(), cidr);
+            }
+            Change::ServiceCidrGone(name) => {
+                dirty.service_cidrs = self.service_cidrs.remove(&name).is_some();
             }
             Change::Listed(kind) => {
                 self.listed.insert(kind);
@@ -121,6 +145,18 @@ impl Cluster {
     #[must_use]
     pub fn nodes(&self) -> &BTreeMap<NodeName, Node> {
         &self.nodes
+    }
+
+    /// The addresses of this host.
+    #[must_use]
+    pub fn host(&self) -> &HostAddresses {
+        &self.host
+    }
+
+    /// The prefixes of all ServiceCIDRs.
+    #[must_use]
+    pub fn service_cidrs(&self) -> BTreeSet<Prefix> {
+        self.service_cidrs.values().flat_map(|known| known.cidrs.iter().copied()).collect()
     }
 
     fn put_service(&mut self, service: Service, dirty: &mut Dirty) {

@@ -1,21 +1,28 @@
-//! Ground state: what the API says, validated and slim, and nothing derived.
+//! Ground state: what the API and the host say, validated and slim, and
+//! nothing derived.
 //!
 //! PURE: no I/O, no clock, no chance. Kubernetes' words live here.
 
 pub mod address;
 pub mod change;
 pub mod cluster;
+pub mod host;
 pub mod name;
 pub mod node;
 pub mod note;
 pub mod service;
+pub mod service_cidr;
 pub mod slice;
 
 pub use address::{is_endpoint, is_service_address, read_address, read_prefix};
 pub use change::{Change, Kind};
 pub use cluster::{Cluster, Dirty};
-pub use name::{NodeName, PortName, ServiceName, ServicePortName, SliceName, Zone};
+pub use host::HostAddresses;
+pub use name::{
+    NodeName, PortName, ServiceCidrName, ServiceName, ServicePortName, SliceName, Zone,
+};
 pub use node::Node;
 pub use note::{Note, ObjectRef, quoted, shown};
-pub use service::{Service, ServicePort, TrafficPolicy};
+pub use service::{Affinity, Service, ServicePort, TrafficPolicy};
+pub use service_cidr::ServiceCidr;
 pub use slice::{Endpoint, Hints, Life, Slice, SlicePort};

@@ -38,6 +38,13 @@ pub enum Effect {
     Report(Report),
 }
 
+impl Effect {
+    /// Tells the operator these, if there are any.
+    pub(super) fn notes(notes: Vec<Note>) -> Option<Self> {
+        (!notes.is_empty()).then_some(Self::Report(Report::Notes(notes)))
+    }
+}
+
 /// What an operator may want to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Report {
@@ -71,6 +78,6 @@ pub enum Report {
         /// How many operations the repair takes.
         ops: usize,
     },
-    /// What was left out of the plan, and why.
+    /// What was left out of the plan, or is missing for it, and why.
     Notes(Vec<Note>),
 }

@@ -15,22 +15,19 @@ use closeby_nft::kernel::{Advice, CommitError, ListError, Listing, Receipt};
 use closeby_nft::{GenId, Ruleset};
 
 use super::effect::{Effect, Input, Report};
+use super::own_node::{FactsOf, OwnNode};
 use super::pace::{Moment, Pace};
 use super::stages::{Stage, stages};
 use crate::compile::{Facts, Generation, NodePlan, compile};
 use crate::fastpath::Snapshot;
-use crate::model::{Cluster, Dirty, Node, NodeName};
+use crate::model::{Cluster, Dirty, NodeName};
 use crate::render::Rendered;
 use crate::render::snapshot::snapshot;
 use crate::render::tables::sizes::Sizes;
 
-/// How the node and its settings become facts, given its Node object.
-pub type FactsOf = Box<dyn Fn(Option<&Node>) -> Facts + Send>;
-
 /// The machine.
 pub struct Machine {
-    node: NodeName,
-    facts_of: FactsOf,
+    node: OwnNode,
     /// The most bytes a transaction may have, as the socket says; see [`stages`].
     send_limit: usize,
     /// The same as the last one that was too large taught it.
@@ -101,8 +98,7 @@ impl Machine {
     #[must_use]
     pub fn new(node: NodeName, facts_of: FactsOf, pace: Pace, send_limit: usize) -> Self {
         Self {
-            node,
-            facts_of,
+            node: OwnNode::new(node, facts_of),
             send_limit,
             limit: send_limit,
             cluster: Cluster::default(),
@@ -120,6 +116,7 @@ impl Machine {
         match input {
             Input::Changed(changes) => {
                 for change in changes {
+                    self.node.remember(&change);
                     self.dirty.merge(self.cluster.apply(change));
                 }
             }
@@ -166,7 +163,7 @@ impl Machine {
             State::Known { installed, .. } if now >= self.pace.next_commit() => {
                 let first = self.desired.is_none().then(|| Sizes::of(installed));
                 if first.is_some() || !self.dirty.is_empty() {
-                    effects.extend(self.decide(first));
+                    self.decide(first, effects);
                 }
                 self.reconcile(now, effects);
             }
@@ -174,10 +171,16 @@ impl Machine {
         }
     }
 
-    /// Makes the next plan and its renderings.
-    fn decide(&mut self, sizes: Option<Sizes>) -> Option<Effect> {
-        let facts = self.facts();
+    /// Makes the next plan and its renderings, unless what changed is nothing
+    /// that a plan depends on.
+    fn decide(&mut self, sizes: Option<Sizes>, effects: &mut Vec<Effect>) {
+        let facts = self.facts(effects);
         let dirty = std::mem::take(&mut self.dirty);
+        let is_same = |desired: &Desired| Arc::ptr_eq(&desired.plan.facts, &facts);
+        let is_quiet = dirty.services.is_empty() && !dirty.service_cidrs;
+        if is_quiet && self.desired.as_ref().is_some_and(is_same) {
+            return;
+        }
         let before = self.desired.take().unwrap_or_else(|| Desired {
             plan: NodePlan::empty(facts.clone()),
             rendered: Rendered::nothing(sizes.unwrap_or_default()),
@@ -190,12 +193,13 @@ impl Machine {
             snapshot: snapshot(&before.snapshot, &before.plan, &plan),
             plan,
         });
-        (!notes.is_empty()).then_some(Effect::Report(Report::Notes(notes)))
+        effects.extend(Effect::notes(notes));
     }
 
     /// The facts of this node now; the same value as long as they are equal.
-    fn facts(&self) -> Arc<Facts> {
-        let facts = (self.facts_of)(self.cluster.node(&self.node));
+    fn facts(&mut self, effects: &mut Vec<Effect>) -> Arc<Facts> {
+        let (facts, notes) = self.node.facts(&self.cluster);
+        effects.extend(Effect::notes(notes));
         match &self.desired {
             Some(desired) if *desired.plan.facts == facts => desired.plan.facts.clone(),
             _ => Arc::new(facts),

@@ -5,6 +5,7 @@
 
 pub mod effect;
 pub mod machine;
+pub mod own_node;
 pub mod pace;
 pub mod phases;
 pub mod run;
@@ -12,4 +13,5 @@ pub mod stages;
 
 pub use effect::{Effect, Input, Report};
 pub use machine::Machine;
+pub use own_node::FactsOf;
 pub use pace::{Moment, Pace};

@@ -10,7 +10,9 @@
 
 mod adoption;
 mod changes;
+mod health;
 mod matrix;
+mod node;
 mod repair;
 mod rig;
 mod sctp;
@@ -40,7 +42,16 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let parts = [matrix::ALL, verdicts::ALL, changes::ALL, adoption::ALL, repair::ALL, sctp::ALL];
+    let parts = [
+        matrix::ALL,
+        verdicts::ALL,
+        changes::ALL,
+        node::ALL,
+        health::ALL,
+        adoption::ALL,
+        repair::ALL,
+        sctp::ALL,
+    ];
     let trials = parts.into_iter().flatten().map(|(name, trial)| {
         let rig = Arc::clone(&rig);
         Trial::test(*name, move || trial(&rig))

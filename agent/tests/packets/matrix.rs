@@ -8,7 +8,7 @@ use closeby_tools::lab::{Family, Host, Proto, Request};
 use libtest_mimic::Failed;
 
 use super::Trials;
-use super::rig::{BY_NODE_RANGE, Rig, Saw, Site, at_node, at_vip, check, service};
+use super::rig::{BY_NODE_RANGE, Rig, Saw, Site, at_node, at_vip, ip, service};
 
 pub(crate) const ALL: Trials = &[
     ("matrix_by_node_range", |rig| matrix(rig, "n1", BY_NODE_RANGE, &USUAL)),
@@ -164,11 +164,8 @@ impl<'a> WayBack<'a> {
     fn route(&self, verb: &str, rest: &[String; 2]) -> Result<(), Failed> {
         let outside = self.site.outside();
         for (family, rest) in Family::BOTH.into_iter().zip(rest) {
-            let mut command = std::process::Command::new("ip");
-            command.args(["route", verb, &outside.address(family).to_string()]);
-            command.args(rest.split_whitespace());
-            let status = self.site.rig.cluster.node("n2").spawn(&mut command)?.wait()?;
-            check(status.success(), "ip route", &status)?;
+            let command = format!("route {verb} {}{rest}", outside.address(family));
+            ip(self.site.rig.cluster.node("n2"), &command)?;
         }
         Ok(())
     }

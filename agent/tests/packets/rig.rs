@@ -336,6 +336,14 @@ pub(crate) fn nft(node: &Host, script: &str) -> Result<String, Failed> {
     }
 }
 
+/// Runs ip on a node.
+pub(crate) fn ip(node: &Host, command: &str) -> Result<(), Failed> {
+    let mut program = Command::new("ip");
+    program.args(command.split_whitespace());
+    let status = node.spawn(&mut program)?.wait()?;
+    check(status.success(), &format!("ip {command}"), &status)
+}
+
 /// Asks again and again until it is so; the time that took.
 pub(crate) fn until(
     within: Duration,
