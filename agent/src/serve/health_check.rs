@@ -86,12 +86,14 @@ pub struct Answer {
 /// The answer for a Service with so many endpoints on this node.
 #[must_use]
 pub fn answer(service: &ServiceName, local_endpoints: usize) -> Answer {
-    let ServiceName { namespace, name } = service;
+    // Names from a file may hold anything.
+    let [namespace, name] =
+        [&service.namespace, &service.name].map(|text| serde_json::Value::from(&**text));
     Answer {
         status: if local_endpoints > 0 { 200 } else { 503 },
         weight: local_endpoints,
         body: format!(
-            "{{\n\t\"service\": {{\n\t\t\"namespace\": {namespace:?},\n\t\t\"name\": {name:?}\n\t}},\n\
+            "{{\n\t\"service\": {{\n\t\t\"namespace\": {namespace},\n\t\t\"name\": {name}\n\t}},\n\
              \t\"localEndpoints\": {local_endpoints},\n\t\"serviceProxyHealthy\": true\n}}"
         ),
     }
@@ -167,5 +169,7 @@ mod tests {
                     \t\"localEndpoints\": 3,\n\t\"serviceProxyHealthy\": true\n}";
         assert_eq!(answer(&web, 3), Answer { status: 200, weight: 3, body: body.to_owned() });
         assert_eq!(answer(&web, 0).status, 503);
+        let odd = answer(&ServiceName::new("shop", "\u{7f}\"\u{202e}"), 0).body;
+        assert!(serde_json::from_str::<serde_json::Value>(&odd).is_ok(), "{odd}");
     }
 }
