@@ -21,7 +21,10 @@ const PURE: &[(&str, &str)] = &[
     ("agent", "sync/pace"),
     ("conntrack", "expected"),
     ("conntrack", "flow"),
+    ("conntrack", "judge"),
     ("conntrack", "sweep"),
+    ("conntrack", "table"),
+    ("conntrack", "wire"),
     ("nft", ""),
 ];
 
