@@ -61,10 +61,12 @@ pub fn put_list(out: &mut Vec<u8>, seq: u32, selection: &Selection) {
     let message = nfnl::begin_message(out, head(GET, flags, seq, selection.family));
     let mut shared = filter::PROTO_NUM;
     let nest = nfnl::begin_nest(out, cta::TUPLE_ORIG);
-    if let Some(addr) = selection.addr {
+    // Of IPv6 addresses, kernels list all but the one that is asked for
+    // (`ctnetlink_filter_match_tuple`, seen in 6.18).
+    if let Some(IpAddr::V4(addr)) = selection.addr {
         shared |= filter::IP_DST;
         let ip = nfnl::begin_nest(out, tuple::IP);
-        put_addr(out, tuple::IP_V4_DST, tuple::IP_V6_DST, addr);
+        nfnl::put_bytes(out, tuple::IP_V4_DST, &addr.octets());
         nfnl::end_nest(out, &ip);
     }
     let proto = nfnl::begin_nest(out, tuple::PROTO);

@@ -22,7 +22,7 @@ use std::sync::Arc;
 pub use facts::{DetectLocal, Facts, LocalAddresses, MarkBit, NodePortAddresses};
 pub use plan::{
     Backend, Entry, Frontend, Generation, Masquerade, NodePlan, Pool, PortPlan, Reach, ServicePlan,
-    Why,
+    Serving, Why,
 };
 
 use crate::model::{Cluster, Dirty, Service, ServiceName};

@@ -14,6 +14,7 @@ mod matrix;
 mod repair;
 mod rig;
 mod sctp;
+mod udp;
 mod verdicts;
 
 use std::process::ExitCode;
@@ -40,7 +41,8 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let parts = [matrix::ALL, verdicts::ALL, changes::ALL, adoption::ALL, repair::ALL, sctp::ALL];
+    let parts =
+        [matrix::ALL, verdicts::ALL, changes::ALL, udp::ALL, adoption::ALL, repair::ALL, sctp::ALL];
     let trials = parts.into_iter().flatten().map(|(name, trial)| {
         let rig = Arc::clone(&rig);
         Trial::test(*name, move || trial(&rig))

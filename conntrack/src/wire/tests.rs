@@ -112,6 +112,29 @@ fn what_is_no_entry_is_passed_over() {
     assert_eq!(read(&other), Ok(None));
 }
 
+#[test]
+fn a_listing_asks_for_udp_and_never_for_an_ipv6_address() {
+    let port = Port::new(53);
+    let v4 = Some("10.96.0.10".parse().unwrap());
+    let v6 = Some("fd00::10".parse().unwrap());
+    for (family, addr, port, flags) in [
+        (Family::Ip, v4, port, 8 | 2 | 32),
+        (Family::Ip, v4, None, 8 | 2),
+        (Family::Ip6, v6, port, 8 | 32),
+        (Family::Ip6, None, None, 8),
+    ] {
+        let mut request = Vec::new();
+        put_list(&mut request, 7, &Selection { family, addr, port });
+        let message = nfnl::messages(&request).next().unwrap().unwrap();
+        assert_eq!((message.subsystem(), message.message(), message.seq), (1, 1, 7));
+        let attrs: Vec<_> = message.attrs().map(Result::unwrap).collect();
+        let kinds: Vec<_> = attrs.iter().map(|attr| attr.kind).collect();
+        assert_eq!(kinds, [cta::TUPLE_ORIG, cta::FILTER]);
+        let inner: Vec<_> = attrs[1].attrs().map(Result::unwrap).collect();
+        assert_eq!((inner[0].kind, inner[0].payload), (1, &u32::to_ne_bytes(flags)[..]));
+    }
+}
+
 /// The kernel reads our tuples as we read its.
 #[test]
 fn a_deletion_names_the_entry_in_full() {
