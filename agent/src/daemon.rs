@@ -17,7 +17,7 @@ use closeby_nft::socket::Netlink;
 use closeby_nft::{Family, Kernel};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use nix::sys::signal::{SigSet, Signal};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::config::{self, Settings};
 use crate::host::{HostAddresses, Lock, LockError, families, probe};
@@ -301,7 +301,11 @@ fn say_swept(told: &Told) {
         Told::Swept { generation, tally, took } => {
             let Tally { seen, deleted, kept, unreadable } = tally;
             let ms = took.as_millis();
-            info!(%generation, seen, deleted, kept, unreadable, ms, "swept connection tracking");
+            if *tally == (Tally { seen: *seen, ..Tally::default() }) {
+                debug!(%generation, seen, ms, "swept connection tracking: nothing to delete");
+            } else {
+                info!(%generation, seen, deleted, kept, unreadable, ms, "swept connection tracking");
+            }
         }
     }
 }

@@ -35,6 +35,13 @@ impl Frontend {
         }
     }
 
+    fn addr(&self) -> Option<IpAddr> {
+        match self {
+            Self::Address { addr, .. } => Some(*addr),
+            Self::NodePort { .. } => None,
+        }
+    }
+
     fn port(&self) -> Port {
         match self {
             Self::Address { port, .. } | Self::NodePort { port, .. } => *port,
@@ -140,22 +147,18 @@ impl Expected {
     /// The entries to look at, one selection for each family that is asked for.
     #[must_use]
     pub fn selections(&self) -> Vec<Selection> {
-        let of = |family| {
-            let frontends =
-                || self.frontends.keys().filter(move |frontend| frontend.family() == family);
-            let first = frontends().next()?;
-            let addr = match first {
-                Frontend::Address { addr, .. } => Some(*addr),
-                Frontend::NodePort { .. } => None,
-            };
-            let same_addr = |frontend: &Frontend| matches!(frontend, Frontend::Address { addr: other, .. } if Some(*other) == addr);
-            let port = first.port();
-            Some(Selection {
-                family,
-                addr: addr.filter(|_| frontends().all(same_addr)),
-                port: Some(port).filter(|port| frontends().all(|other| other.port() == *port)),
-            })
-        };
-        Family::BOTH.into_iter().filter_map(of).collect()
+        Family::BOTH.into_iter().filter_map(|family| self.selection(family)).collect()
+    }
+
+    fn selection(&self, family: Family) -> Option<Selection> {
+        let frontends =
+            || self.frontends.keys().filter(move |frontend| frontend.family() == family);
+        let first = frontends().next()?;
+        let all = |same: &dyn Fn(&Frontend) -> bool| frontends().all(same);
+        Some(Selection {
+            family,
+            addr: first.addr().filter(|_| all(&|other| other.addr() == first.addr())),
+            port: Some(first.port()).filter(|_| all(&|other| other.port() == first.port())),
+        })
     }
 }

@@ -55,6 +55,8 @@ pub struct Tally {
 pub enum Step {
     /// There is more to do.
     More,
+    /// One way through the table is done; what came meanwhile takes another.
+    Again,
     /// Everything that was asked for is done; what it took.
     Done(Tally),
 }
@@ -87,13 +89,12 @@ impl Sweep {
             None => Pass::of(std::mem::take(&mut self.waiting)),
         };
         match self.slice_of(&mut pass, table) {
-            Ok(()) if pass.selections.is_empty() && self.waiting.is_empty() => {
-                Ok(Step::Done(std::mem::take(&mut self.tally)))
-            }
-            Ok(()) => {
-                self.pass = Some(pass).filter(|pass| !pass.selections.is_empty());
+            Ok(()) if !pass.selections.is_empty() => {
+                self.pass = Some(pass);
                 Ok(Step::More)
             }
+            Ok(()) if self.waiting.is_empty() => Ok(Step::Done(std::mem::take(&mut self.tally))),
+            Ok(()) => Ok(Step::Again),
             Err(error) => {
                 let newer = std::mem::replace(&mut self.waiting, pass.expected);
                 if !newer.is_empty() {

@@ -5,7 +5,9 @@
 //! one has rules to write meanwhile. Between two slices it looks for newer
 //! jobs, so that no entry is judged by what is known to be outdated.
 //!
-//! Trouble is told once and never fatal: the jobs are kept, and tried again.
+//! After each way through the table it rests for as long as that took, so that
+//! changes without a pause cost half a core at most. Trouble is told once and
+//! never fatal: the jobs are kept, and tried again.
 
 use std::io;
 use std::net::IpAddr;
@@ -13,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use closeby_conntrack::{Step, Sweep, Table, TableError, Tally};
 use closeby_nft::Family;
-use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::effect::SweepJob;
 use crate::compile::{Facts, Generation, LocalAddresses};
@@ -51,20 +53,17 @@ pub type Open<'a> = &'a mut dyn FnMut() -> Result<Box<dyn Table>, TableError>;
 pub fn sweep(jobs: &Receiver<SweepJob>, open: Open<'_>, tell: &mut dyn FnMut(Told)) {
     let mut work = Work::default();
     loop {
-        let next = match work.wait() {
-            None => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some(Duration::ZERO) => jobs.try_recv().map_err(|error| match error {
-                TryRecvError::Empty => RecvTimeoutError::Timeout,
-                TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
-            }),
-            Some(wait) => jobs.recv_timeout(wait),
+        let next = if work.sweep.is_idle() {
+            jobs.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        } else {
+            jobs.recv_deadline(work.not_before)
         };
         match next {
             Ok(job) => {
                 work.add(job, tell);
                 continue;
             }
-            Err(RecvTimeoutError::Disconnected) if work.is_idle() || work.is_failing() => return,
+            Err(RecvTimeoutError::Disconnected) if work.is_over() => return,
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
         }
         work.slice(open, tell);
@@ -72,35 +71,41 @@ pub fn sweep(jobs: &Receiver<SweepJob>, open: Open<'_>, tell: &mut dyn FnMut(Tol
 }
 
 /// Jobs, and how they go.
-#[derive(Default)]
 struct Work {
     sweep: Sweep,
     table: Option<Box<dyn Table>>,
-    newest: Generation,
+    /// The newest job's.
+    generation: Generation,
     /// When the first of the jobs came that are not done.
     since: Option<Instant>,
-    /// The wait before the next try, and the failure that was told last.
+    /// When the way through the table began that is under way.
+    began: Option<Instant>,
+    /// Nothing is done earlier.
+    not_before: Instant,
+    /// The wait after the last try, if it failed, and what was told of it.
     failing: Option<(Duration, String)>,
     addresses: HostAddresses,
 }
 
-impl Work {
-    fn is_idle(&self) -> bool {
-        self.sweep.is_idle()
-    }
-
-    fn is_failing(&self) -> bool {
-        self.failing.is_some()
-    }
-
-    /// How long to wait for another job before going on; for ever if there is
-    /// nothing to go on with.
-    fn wait(&self) -> Option<Duration> {
-        match &self.failing {
-            _ if self.is_idle() => None,
-            Some((wait, _)) => Some(*wait),
-            None => Some(Duration::ZERO),
+impl Default for Work {
+    fn default() -> Self {
+        Self {
+            sweep: Sweep::default(),
+            table: None,
+            generation: Generation::default(),
+            since: None,
+            began: None,
+            not_before: Instant::now(),
+            failing: None,
+            addresses: HostAddresses::default(),
         }
+    }
+}
+
+impl Work {
+    /// Whether nothing is left that helps to wait for.
+    fn is_over(&self) -> bool {
+        self.sweep.is_idle() || self.failing.is_some()
     }
 
     fn add(&mut self, job: SweepJob, tell: &mut dyn FnMut(Told)) {
@@ -111,20 +116,28 @@ impl Work {
         }
         expected.serve_node_ports_at(node_port_addresses(&facts, &self.addresses));
         self.sweep.add(expected);
-        self.newest = self.newest.max(generation);
+        self.generation = self.generation.max(generation);
         self.since.get_or_insert_with(Instant::now);
     }
 
     fn slice(&mut self, open: Open<'_>, tell: &mut dyn FnMut(Told)) {
+        self.began.get_or_insert_with(Instant::now);
         match self.try_slice(open) {
             Ok(Step::More) => {}
+            Ok(Step::Again) => self.rest(),
             Ok(Step::Done(tally)) => {
-                self.failing = None;
+                self.rest();
                 let took = self.since.take().map(|since| since.elapsed()).unwrap_or_default();
-                tell(Told::Swept { generation: self.newest, tally, took });
+                tell(Told::Swept { generation: self.generation, tally, took });
             }
             Err(error) => self.failed(&error.to_string(), tell),
         }
+    }
+
+    fn rest(&mut self) {
+        self.failing = None;
+        let took = self.began.take().map(|began| began.elapsed()).unwrap_or_default();
+        self.not_before = Instant::now() + took;
     }
 
     fn try_slice(&mut self, open: Open<'_>) -> Result<Step, TableError> {
@@ -138,12 +151,16 @@ impl Work {
     fn failed(&mut self, why: &str, tell: &mut dyn FnMut(Told)) {
         // Perhaps another socket does better.
         self.table = None;
-        let (wait, told) = self.failing.take().unwrap_or((Duration::ZERO, String::new()));
-        if told != why {
+        self.began = None;
+        let wait = match &self.failing {
+            None => RETRY_FIRST,
+            Some((before, _)) => (*before * 2).min(RETRY_MAX),
+        };
+        if self.failing.as_ref().is_none_or(|(_, told)| told != why) {
             tell(Told::Failed { why: why.to_owned() });
         }
-        let wait = if wait.is_zero() { RETRY_FIRST } else { (wait * 2).min(RETRY_MAX) };
         self.failing = Some((wait, why.to_owned()));
+        self.not_before = Instant::now() + wait;
     }
 }
 

@@ -121,6 +121,8 @@ fn what_is_known_newest_counts_and_is_swept_for_once_more() {
     assert_eq!(sweep.slice(&mut table), Ok(Step::More));
     // The endpoint is back, and another frontend has none.
     sweep.add(expecting(&[(NAMES[0], &["10.244.1.1:8053", "10.244.1.2:8053"]), (NAMES[1], &[])]));
+    assert_eq!(sweep.slice(&mut table), Ok(Step::More));
+    assert_eq!(sweep.slice(&mut table), Ok(Step::Again));
     finish(&mut sweep, &mut table).unwrap();
     assert_eq!(table.log, ["list ip 10.96.0.10 53", "list ip any 53", "delete 3"]);
 }
