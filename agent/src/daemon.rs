@@ -8,21 +8,24 @@ use std::io::{self, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use arc_swap::ArcSwapOption;
+use closeby_conntrack::{Conntrack, Tally};
 use closeby_nft::kernel::CommitError;
 use closeby_nft::socket::Netlink;
 use closeby_nft::{Family, Kernel};
-use crossbeam_channel::{Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 use nix::sys::signal::{SigSet, Signal};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::config::{self, Settings};
 use crate::host::{AddressError, AddressWatch, Lock, LockError, families, probe};
 use crate::model::{Change, NodeName, Note};
 use crate::serve::HealthListeners;
+use crate::sync::effect::SweepJob;
 use crate::sync::run::{Event, Published, run};
+use crate::sync::sweeper::{self, Told};
 use crate::sync::{FactsOf, Machine, Moment, Pace, Report};
 use crate::wait::Woken;
 use crate::watch::folder;
@@ -99,7 +102,7 @@ pub fn daemon(options: Options<'_>) -> Result<(), DaemonError> {
     let _ = events.send(Event::Changed(changes));
 
     let (stop, stopped) = nix::unistd::pipe().map_err(|errno| host_error("pipe", errno))?;
-    let on_signal = events.clone();
+    let (on_signal, on_swept) = (events.clone(), events.clone());
     spawn("signals", move || wait_for_signal(signals, &on_signal, stopped))?;
     if !options.once {
         let (on_address, until) = (events.clone(), stop.try_clone());
@@ -118,7 +121,8 @@ pub fn daemon(options: Options<'_>) -> Result<(), DaemonError> {
             });
         })?;
     }
-    work(options, kernel, families, &inbox)
+    let sweeper = Sweeper::start(on_swept)?;
+    work(options, kernel, families, &inbox, sweeper)
 }
 
 /// Lets the machine work until it is told to stop, or is stuck.
@@ -126,7 +130,8 @@ fn work(
     options: Options<'_>,
     mut kernel: Netlink,
     families: BTreeSet<Family>,
-    inbox: &crossbeam_channel::Receiver<Event>,
+    inbox: &Receiver<Event>,
+    sweeper: Sweeper,
 ) -> Result<(), DaemonError> {
     let Options { node, settings, once, .. } = options;
     let pace = Pace::new(settings.min_sync_period, settings.sync_period);
@@ -139,7 +144,7 @@ fn work(
     let health = health.map_err(|source| DaemonError::Host { what: "threads", source })?;
     let mut ended = Ok(());
     let mut failures = 0;
-    run(&mut machine, &mut kernel, inbox, &published, &mut |report, now| {
+    run(&mut machine, &mut kernel, inbox, &published, &sweeper.jobs, &mut |report, now| {
         say(report, now);
         match report {
             Report::Stuck { why } => {
@@ -161,7 +166,39 @@ fn work(
             Report::Failed { .. } | Report::Drift { .. } | Report::Notes(_) => true,
         }
     });
+    if once {
+        sweeper.finish();
+    }
     ended
+}
+
+/// The thread that sweeps connection tracking.
+struct Sweeper {
+    jobs: Sender<SweepJob>,
+    thread: JoinHandle<()>,
+}
+
+impl Sweeper {
+    fn start(events: Sender<Event>) -> Result<Self, DaemonError> {
+        let (jobs, asked) = unbounded();
+        let body = move || {
+            sweeper::sweep(&asked, &mut || Ok(Box::new(Conntrack::open()?)), &mut |told| {
+                say_swept(&told);
+                if let Told::Swept { generation, .. } = told {
+                    let _ = events.send(Event::Swept(generation));
+                }
+            });
+        };
+        Ok(Self { jobs, thread: spawn("conntrack", body)? })
+    }
+
+    /// Waits until what was asked for is done, or has failed.
+    fn finish(self) {
+        drop(self.jobs);
+        if self.thread.join().is_err() {
+            error!("the thread that sweeps connection tracking panicked");
+        }
+    }
 }
 
 /// The families that this kernel can program; an error names what is missing.
@@ -233,9 +270,12 @@ fn wait_for_signal(signals: SigSet, events: &Sender<Event>, stopped: OwnedFd) {
     drop(stopped);
 }
 
-fn spawn(name: &'static str, body: impl FnOnce() + Send + 'static) -> Result<(), DaemonError> {
+fn spawn(
+    name: &'static str,
+    body: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, DaemonError> {
     let spawned = thread::Builder::new().name(name.to_owned()).spawn(body);
-    spawned.map(drop).map_err(|source| DaemonError::Host { what: "threads", source })
+    spawned.map_err(|source| DaemonError::Host { what: "threads", source })
 }
 
 fn host_error(what: &'static str, errno: nix::errno::Errno) -> DaemonError {
@@ -263,6 +303,23 @@ fn say(report: &Report, now: Moment) {
             warn!(ops, "somebody else changed our tables; repairing them");
         }
         Report::Notes(notes) => report_notes(notes),
+    }
+}
+
+fn say_swept(told: &Told) {
+    match told {
+        Told::Failed { why } => {
+            warn!("{why}; UDP flows to endpoints that are gone go on until it can be swept");
+        }
+        Told::Swept { generation, tally, took } => {
+            let Tally { seen, deleted, kept, unreadable } = tally;
+            let ms = took.as_millis();
+            if *tally == (Tally { seen: *seen, ..Tally::default() }) {
+                debug!(%generation, seen, ms, "swept connection tracking: nothing to delete");
+            } else {
+                info!(%generation, seen, deleted, kept, unreadable, ms, "swept connection tracking");
+            }
+        }
     }
 }
 

@@ -10,9 +10,14 @@
 //!   are touched;
 //! - between two transactions is `minSyncPeriod`, unless the first one failed
 //!   or the second one repairs;
+//! - a UDP frontend that the kernel serves no longer is remembered there until
+//!   connection tracking was swept for it;
 //! - who wakes it when it says so does not turn in circles.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod owed;
+mod tables;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use closeby::compile::{Generation, compile_all};
@@ -20,14 +25,17 @@ use closeby::model::{Change, Cluster, Node, NodeName};
 use closeby::render::Rendered;
 use closeby::render::tables::sizes::Sizes;
 use closeby::render::tables::table_ids;
+use closeby::sync::effect::SweepJob;
 use closeby::sync::stages::Stage;
 use closeby::sync::{Effect, Input, Machine, Moment, Pace, Report};
 use closeby_nft::fake::Fake;
-use closeby_nft::judge::chains::reachable;
 use closeby_nft::kernel::{Kernel as _, ListError};
 use closeby_nft::{Data, Key, Name, Ruleset};
 
 use crate::small;
+use owed::Owed;
+pub use tables::ours;
+use tables::{met, others};
 
 /// How often the loop around the machine asks the kernel for its count.
 const POLL_EVERY: Duration = Duration::from_millis(50);
@@ -85,6 +93,7 @@ pub struct World {
     /// Whether somebody changed our tables since they were listed.
     is_tainted: bool,
     is_limited: bool,
+    owed: Owed,
 }
 
 impl World {
@@ -117,7 +126,19 @@ impl World {
             is_repair: false,
             is_tainted: false,
             is_limited: send_limit < usize::MAX,
+            owed: Owed::default(),
         }
+    }
+
+    /// The same on what an agent before it left in the kernel.
+    #[must_use]
+    pub fn after(kernel: Fake) -> Self {
+        let mut world = Self::new(Duration::ZERO, usize::MAX);
+        world.had = vec![ours(kernel.ruleset())];
+        // What it left is of no generation of ours.
+        world.is_tainted = true;
+        world.kernel = kernel;
+        world
     }
 
     /// Objects change.
@@ -176,7 +197,9 @@ impl World {
             }
             Request::Commit(stage) => {
                 let theirs = others(self.kernel.ruleset());
+                let before = self.kernel.ruleset().clone();
                 let mut outcome = self.kernel.commit(&stage.batch);
+                self.owed.committed(&before, self.kernel.ruleset(), self.is_tainted);
                 assert_eq!(others(self.kernel.ruleset()), theirs, "touched what is not ours");
                 let content = ours(self.kernel.ruleset());
                 if outcome.is_ok() && !self.is_limited {
@@ -200,6 +223,18 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Connection tracking is swept for the oldest job; nothing if there is none.
+    pub fn sweep(&mut self) {
+        if let Some(job) = self.owed.sweep() {
+            self.step(Input::Swept(job.generation));
+        }
+    }
+
+    /// The sweeps asked for and not done, oldest first.
+    pub fn sweeps(&self) -> impl Iterator<Item = &SweepJob> {
+        self.owed.sweeps()
     }
 
     /// Time passes; the machine is woken when it asked to be, and at every
@@ -278,6 +313,10 @@ impl World {
                     self.request(Request::Commit(stage));
                 }
                 Effect::Publish(snapshot) => self.publish(snapshot.generation),
+                Effect::Sweep(job) => {
+                    assert_eq!(Some(job.generation), self.published, "a sweep before its rules");
+                    self.owed.asked(*job);
+                }
                 Effect::Report(report) => {
                     self.is_repair = match &report {
                         Report::Drift { .. } => true,
@@ -306,55 +345,6 @@ impl World {
         self.published = Some(generation);
         self.had = vec![ours(self.kernel.ruleset())];
     }
-}
-
-/// What packets can meet of a ruleset: while a change goes on, there are also
-/// chains that nothing leads to yet, or any more.
-fn met(ruleset: &Ruleset) -> Ruleset {
-    let mut met = ruleset.clone();
-    for table in met.tables.values_mut() {
-        let in_use: BTreeSet<Vec<u8>> = ["classes", "node-classes", "node-local-classes"]
-            .iter()
-            .filter_map(|map| table.sets.get(*map))
-            .flat_map(|set| set.elements.values())
-            .filter_map(|data| match data {
-                Data::Value(class) => Some(class.0.to_vec()),
-                Data::None | Data::Verdict(_) => None,
-            })
-            .collect();
-        for map in ["entries", "picks"] {
-            if let Some(set) = table.sets.get_mut(map) {
-                let kept = set.elements.iter().filter(|(class, _)| in_use.contains(&class.0[..]));
-                set.elements = kept.map(|(class, data)| (class, data.clone())).collect();
-            }
-        }
-        let bases = table.chains.iter().filter(|(_, chain)| chain.hook.is_some());
-        let reached: BTreeSet<Name> = bases
-            .flat_map(|(base, _)| reachable(table, base).into_iter().chain([base]))
-            .cloned()
-            .collect();
-        let chains = table.chains.iter().filter(|(name, _)| reached.contains(*name));
-        table.chains = chains.map(|(name, chain)| (name.clone(), chain.clone())).collect();
-    }
-    met
-}
-
-/// Our tables.
-#[must_use]
-pub fn ours(ruleset: &Ruleset) -> Ruleset {
-    let ids = table_ids();
-    part(ruleset, |id| ids.contains(id))
-}
-
-/// Everybody else's.
-fn others(ruleset: &Ruleset) -> Ruleset {
-    let ids = table_ids();
-    part(ruleset, |id| !ids.contains(id))
-}
-
-fn part(ruleset: &Ruleset, keep: impl Fn(&closeby_nft::TableId) -> bool) -> Ruleset {
-    let tables = ruleset.tables.iter().filter(|(id, _)| keep(id));
-    Ruleset { tables: tables.map(|(id, table)| (id.clone(), table.clone())).collect() }
 }
 
 fn edit(ruleset: &mut Ruleset, what: Foreign) {

@@ -72,13 +72,18 @@ pub fn service(name: u8, node_port: bool, is_local: bool) -> Service {
         cluster_ips: Family::BOTH.map(|family| address(family, 96, name)).to_vec(),
         ports: vec![ServicePort {
             name: PortName::from("http"),
-            proto: L4Proto::Tcp,
+            proto: proto(name),
             port: port(80),
             node_port: node_port.then(|| port(30_000 + u16::from(name % 3))),
         }],
         external_policy: policy,
         ..Service::new(service_name(name))
     }
+}
+
+/// One of the Services is for datagrams.
+fn proto(name: u8) -> L4Proto {
+    if name == 2 { L4Proto::Udp } else { L4Proto::Tcp }
 }
 
 /// The slice of one family of a Service, with so many endpoints.
@@ -98,7 +103,7 @@ pub fn slice(name: u8, six: bool, count: u8) -> Slice {
         family,
         ports: vec![SlicePort {
             name: PortName::from("http"),
-            proto: L4Proto::Tcp,
+            proto: proto(name),
             port: port(8080),
         }],
         endpoints: (0..count).map(endpoint).collect(),

@@ -424,7 +424,8 @@ fn events_without_a_pause_do_not_keep_it_from_looking() {
         sender.send(Event::Stop)
     });
     let published = Arc::new(ArcSwapOption::empty());
-    run(&mut machine, &mut kernel, &events, &published, &mut |_, _| true);
+    let (sweeper, _) = unbounded();
+    run(&mut machine, &mut kernel, &events, &published, &sweeper, &mut |_, _| true);
     drop(events);
     assert!(flood.join().is_ok(), "the flood ends");
     assert!(kernel.asked >= 4, "asked {} times", kernel.asked);

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use closeby_nft::Family;
+use closeby_nft::{Family, L4Proto};
 
 use super::claims::{self, Claims};
 use super::facts::Facts;
 use super::health::health_port;
-use super::plan::{Entry, Frontend, Masquerade, Pool, PortPlan, Reach, ServicePlan};
+use super::plan::{Entry, Frontend, Masquerade, Pool, PortPlan, Reach, ServicePlan, Serving};
 use super::pool::{self, Candidate};
 use super::select;
 use crate::model::{Cluster, Note, ObjectRef, Service, ServicePort, TrafficPolicy};
@@ -106,6 +106,10 @@ impl Decided {
             on_node: reachable.collect(),
             cluster: self.cluster.clone(),
             local: self.local.clone(),
+            serving: match port.proto {
+                L4Proto::Udp => select::serving(candidates),
+                L4Proto::Tcp | L4Proto::Sctp => Serving::default(),
+            },
         }
     }
 

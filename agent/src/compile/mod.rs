@@ -24,7 +24,7 @@ pub use facts::{DetectLocal, Facts, LocalAddresses, MarkBit, NodePortAddresses};
 pub use health::HealthPort;
 pub use plan::{
     Backend, Entry, Frontend, Generation, Masquerade, NodePlan, Pool, PortPlan, Reach, ServicePlan,
-    Why,
+    Serving, Why,
 };
 
 use crate::model::{Cluster, Dirty, Service, ServiceName};

@@ -114,6 +114,8 @@ pub struct PortPlan {
     pub local: Pool,
     /// Endpoints of this node in any pool, which may meet themselves there.
     pub on_node: Vec<Backend>,
+    /// Who keeps the flows it has. For UDP alone; empty otherwise.
+    pub serving: Serving,
 }
 
 impl PortPlan {
@@ -209,6 +211,16 @@ pub struct Pool {
     pub backends: Arc<[Backend]>,
     /// Why these.
     pub why: Why,
+}
+
+/// Every endpoint that serves, ready or draining, by how far it is: topology
+/// chooses among them for new flows, and ends none. In order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Serving {
+    /// Anywhere.
+    pub cluster: Arc<[Backend]>,
+    /// On this node.
+    pub local: Arc<[Backend]>,
 }
 
 /// One endpoint's address and port.

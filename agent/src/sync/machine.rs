@@ -14,15 +14,14 @@ use closeby_nft::delta::diff;
 use closeby_nft::kernel::{Advice, CommitError, ListError, Listing, Receipt};
 use closeby_nft::{GenId, Ruleset};
 
+use super::desired::Desired;
 use super::effect::{Effect, Input, Report};
 use super::own_node::{FactsOf, OwnNode};
 use super::pace::{Moment, Pace};
 use super::stages::{Stage, stages};
-use crate::compile::{Facts, Generation, NodePlan, compile};
-use crate::fastpath::Snapshot;
+use super::sweeps::Sweeps;
+use crate::compile::{Facts, Generation, NodePlan};
 use crate::model::{Cluster, Dirty, NodeName};
-use crate::render::Rendered;
-use crate::render::snapshot::snapshot;
 use crate::render::tables::sizes::Sizes;
 
 /// The machine.
@@ -37,6 +36,7 @@ pub struct Machine {
     desired: Option<Desired>,
     /// The generation that readers see.
     published: Option<Generation>,
+    sweeps: Sweeps,
     state: State,
     pace: Pace,
 }
@@ -45,14 +45,6 @@ impl std::fmt::Debug for Machine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Machine").field("node", &self.node).field("state", &self.state).finish()
     }
-}
-
-/// The newest decision and its renderings.
-#[derive(Clone, Debug)]
-struct Desired {
-    plan: NodePlan,
-    rendered: Rendered,
-    snapshot: Snapshot,
 }
 
 /// What we know of the kernel.
@@ -105,6 +97,7 @@ impl Machine {
             dirty: Dirty::default(),
             desired: None,
             published: None,
+            sweeps: Sweeps::default(),
             state: State::Unknown { suspect: None },
             pace,
         }
@@ -123,6 +116,7 @@ impl Machine {
             Input::Listed(outcome) => self.listed(outcome, now, &mut effects),
             Input::Committed(outcome) => self.committed(outcome, now, &mut effects),
             Input::Polled(outcome) => self.polled(outcome.ok(), now),
+            Input::Swept(generation) => self.sweeps.swept(generation),
         }
         self.advance(now, &mut effects);
         effects
@@ -162,6 +156,9 @@ impl Machine {
             }
             State::Known { installed, .. } if now >= self.pace.next_commit() => {
                 let first = self.desired.is_none().then(|| Sizes::of(installed));
+                if first.is_some() {
+                    self.sweeps.inherit(installed);
+                }
                 if first.is_some() || !self.dirty.is_empty() {
                     self.decide(first, effects);
                 }
@@ -181,19 +178,13 @@ impl Machine {
         if is_quiet && self.desired.as_ref().is_some_and(is_same) {
             return;
         }
-        let before = self.desired.take().unwrap_or_else(|| Desired {
-            plan: NodePlan::empty(facts.clone()),
-            rendered: Rendered::nothing(sizes.unwrap_or_default()),
-            snapshot: Snapshot::empty(facts.clone()),
-        });
-        let plan = compile(&before.plan, &self.cluster, &facts, &dirty);
-        let notes = plan.notes_since(&before.plan);
-        self.desired = Some(Desired {
-            rendered: before.rendered.next(&plan),
-            snapshot: snapshot(&before.snapshot, &before.plan, &plan),
-            plan,
-        });
-        effects.extend(Effect::notes(notes));
+        let nothing = || Desired::nothing(&facts, sizes.unwrap_or_default());
+        let before = self.desired.take().unwrap_or_else(nothing);
+        let mut next = before.next(&self.cluster, &facts, &dirty);
+        self.sweeps.decided(&before.plan, &next.plan);
+        next.rendered.remember(|family| self.sweeps.remembered(family));
+        effects.extend(Effect::notes(next.plan.notes_since(&before.plan)));
+        self.desired = Some(next);
     }
 
     /// The facts of this node now; the same value as long as they are equal.
@@ -214,6 +205,7 @@ impl Machine {
             return;
         };
         let delta = diff(installed, desired.rendered.ruleset());
+        self.sweeps.compared(delta.is_empty());
         if delta.is_empty() {
             // The same content: from now on also the same memory, so that the
             // next comparison costs nothing.
@@ -263,6 +255,7 @@ impl Machine {
                     effects.push(Effect::Report(Report::Drift { ops }));
                 }
                 self.pace.audited(now, drift.map(|ops| ops > 0));
+                self.sweeps.read_back();
                 self.state = State::Known { installed: ruleset, gen_id, is_settled: false };
             }
             Err(error) => {
@@ -390,6 +383,8 @@ impl Machine {
         let services = target.plan.services.len();
         let endpoints = target.rendered.endpoint_count();
         effects.push(Effect::Publish(Box::new(target.snapshot)));
+        let job = self.sweeps.published(target.plan, self.cluster.host());
+        effects.extend(job.map(Box::new).map(Effect::Sweep));
         effects.push(Effect::Report(Report::Committed {
             generation,
             services,

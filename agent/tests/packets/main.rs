@@ -16,6 +16,7 @@ mod node;
 mod repair;
 mod rig;
 mod sctp;
+mod udp;
 mod verdicts;
 
 use std::process::ExitCode;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         matrix::ALL,
         verdicts::ALL,
         changes::ALL,
+        udp::ALL,
         node::ALL,
         health::ALL,
         adoption::ALL,

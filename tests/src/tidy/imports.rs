@@ -79,8 +79,10 @@ const OF_PACKAGES: &[(&str, &[&str])] = &[
     ("tests", &["agent", "nft", "conntrack", "tools"]),
 ];
 
-/// What `conntrack` may see of `nft`: small types, and netlink framing.
-const NFT_FOR_CONNTRACK: &[&str] = &["types", "nfnl", "Family", "L4Proto", "Port", "Prefix"];
+/// What `conntrack` may see of `nft`: small types, netlink framing, and the
+/// socket that bytes travel through.
+const NFT_FOR_CONNTRACK: &[&str] =
+    &["types", "nfnl", "socket::channel", "socket::Channel", "Family", "L4Proto", "Port", "Prefix"];
 
 /// Clients of Kubernetes' API, for `watch` and the tests alone.
 const KUBERNETES: &[&str] = &["kube", "k8s_openapi"];

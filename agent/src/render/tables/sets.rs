@@ -41,11 +41,13 @@ pub enum SetKind {
     DropNodePorts,
     /// Endpoints of this node that may reach themselves through a Service.
     Hairpin,
+    /// UDP frontends that vanished and may have flows yet ([`super::gone`]).
+    UdpGone,
 }
 
 impl SetKind {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Vips,
         Self::ClusterIps,
         Self::NodeIps,
@@ -62,6 +64,7 @@ impl SetKind {
         Self::RejectNodePorts,
         Self::DropNodePorts,
         Self::Hairpin,
+        Self::UdpGone,
     ];
 
     /// Its place in [`Self::ALL`].
@@ -96,6 +99,7 @@ impl SetKind {
             Self::RejectNodePorts => "reject-node-ports",
             Self::DropNodePorts => "drop-node-ports",
             Self::Hairpin => "hairpin",
+            Self::UdpGone => "udp-gone",
         }
     }
 
@@ -121,6 +125,7 @@ impl SetKind {
             Self::Endpoints => [&ADDRESS[..], &[SLOT]].concat(),
             Self::NodeEndpoints | Self::NodeLocalEndpoints => [&NODE_PORT[..], &[SLOT]].concat(),
             Self::Hairpin => vec![Field::Saddr, Field::Daddr, Field::L4Proto, Field::Dport],
+            Self::UdpGone => vec![Field::Daddr, Field::Dport],
         }
     }
 
@@ -139,7 +144,8 @@ impl SetKind {
             | Self::DropServices
             | Self::RejectNodePorts
             | Self::DropNodePorts
-            | Self::Hairpin => DataKind::None,
+            | Self::Hairpin
+            | Self::UdpGone => DataKind::None,
             Self::Classes | Self::NodeClasses | Self::NodeLocalClasses => {
                 DataKind::Fields(vec![Field::Priority])
             }
