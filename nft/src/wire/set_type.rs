@@ -168,11 +168,11 @@ fn put_field(out: &mut Vec<u8>, field: Field, family: Family) {
     };
     match (field, family) {
         (Field::Saddr | Field::SaddrNet { .. }, Family::Ip) => {
-            payload(out, udata::DESC_IP, udata::IP_SADDR)
+            payload(out, udata::DESC_IP, udata::IP_SADDR);
         }
         (Field::Daddr, Family::Ip) => payload(out, udata::DESC_IP, udata::IP_DADDR),
         (Field::Saddr | Field::SaddrNet { .. }, Family::Ip6) => {
-            payload(out, udata::DESC_IP6, udata::IP6_SADDR)
+            payload(out, udata::DESC_IP6, udata::IP6_SADDR);
         }
         (Field::Daddr, Family::Ip6) => payload(out, udata::DESC_IP6, udata::IP6_DADDR),
         (Field::Dport, _) => payload(out, udata::DESC_TH, udata::TH_DPORT),
