@@ -49,22 +49,9 @@ mod tests {
     use closeby_nft::L4Proto;
 
     use super::*;
-    use crate::compile::{DetectLocal, MarkBit, NodePortAddresses};
     use crate::model::{
         Change, Endpoint, Hints, PortName, ServiceName, Slice, SliceName, SlicePort,
     };
-
-    fn facts() -> Facts {
-        Facts {
-            node: "n1".into(),
-            zone: None,
-            families: Family::BOTH.into(),
-            detect_local: DetectLocal::Unknown,
-            masquerade_all: false,
-            masquerade_mark: MarkBit::DEFAULT,
-            node_port_addresses: NodePortAddresses::ALL_LOCAL,
-        }
-    }
 
     fn service() -> Service {
         Service {
@@ -112,14 +99,15 @@ mod tests {
         cluster.apply(slice("b", &[80], &four[..1]));
         cluster.apply(slice("c", &[80], &[("fd01::1", "n1", Life::Draining)]));
         cluster.apply(slice("d", &[], &[("fd01::2", "n1", Life::Ready)]));
+        let facts = Facts::new("n1".into());
         let counts = |facts: &Facts| {
             let health = health_port(&service(), &cluster, facts).unwrap();
             health.local_endpoints.into_iter().collect::<Vec<_>>()
         };
-        assert_eq!(counts(&facts()), [(Family::Ip, 2), (Family::Ip6, 0)]);
-        let one_family = Facts { families: [Family::Ip].into(), ..facts() };
+        assert_eq!(counts(&facts), [(Family::Ip, 2), (Family::Ip6, 0)]);
+        let one_family = Facts { families: [Family::Ip].into(), ..facts.clone() };
         assert_eq!(counts(&one_family), [(Family::Ip, 2)]);
         let none = Service { health_check_node_port: None, ..service() };
-        assert_eq!(health_port(&none, &cluster, &facts()), None);
+        assert_eq!(health_port(&none, &cluster, &facts), None);
     }
 }

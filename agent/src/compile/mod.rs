@@ -23,8 +23,8 @@ use std::sync::Arc;
 pub use facts::{DetectLocal, Facts, LocalAddresses, MarkBit, NodePortAddresses};
 pub use health::HealthPort;
 pub use plan::{
-    Backend, Entry, Frontend, Generation, Masquerade, NodePlan, Pool, PortPlan, Reach, ServicePlan,
-    Serving, Why,
+    Backend, Entry, Frontend, Generation, Masquerade, NodePlan, Pool, PortPlan, Reach, Served,
+    ServicePlan, Serving, Way, Why,
 };
 
 use crate::model::{Cluster, Dirty, Service, ServiceName};

@@ -5,6 +5,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use closeby_nft::Prefix;
 use imbl::shared_ptr::DefaultSharedPtr;
 use imbl::{GenericHashMap, OrdMap};
 
@@ -79,6 +80,8 @@ pub struct Snapshot {
     pub facts: Arc<Facts>,
     /// What happens, by frontend.
     pub targets: Lookup<Frontend, Target>,
+    /// Who alone may use a frontend; whoever is not named there is open to all.
+    pub sources: Lookup<Frontend, Arc<[Prefix]>>,
     /// Every ClusterIP, and how many frontends it has: other ports of it are
     /// refused.
     pub cluster_ips: Lookup<IpAddr, u32>,
@@ -113,6 +116,7 @@ impl Snapshot {
             generation: Generation::default(),
             facts,
             targets: Lookup::default(),
+            sources: Lookup::default(),
             cluster_ips: Lookup::default(),
             health: OrdMap::new(),
         }

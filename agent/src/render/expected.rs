@@ -86,14 +86,13 @@ fn all(plan: &NodePlan) -> Frontends<'_> {
 
 fn of_service(service: &ServicePlan) -> impl Iterator<Item = (Frontend, Keepers<'_>)> {
     service.ports.iter().filter(|port| port.proto == L4Proto::Udp).flat_map(|port| {
-        let of = |(frontend, entry): &'_ (_, _)| (address(frontend), keepers(port, *entry));
-        port.frontends.iter().map(of)
+        port.served.iter().map(|served| (address(&served.frontend), keepers(port, served.entry)))
     })
 }
 
 fn address(frontend: &crate::compile::Frontend) -> Frontend {
     match *frontend {
-        crate::compile::Frontend::ClusterIp { addr, port, .. } => Frontend::Address { addr, port },
+        crate::compile::Frontend::Address { addr, port, .. } => Frontend::Address { addr, port },
         crate::compile::Frontend::NodePort { family, port, .. } => {
             Frontend::NodePort { family, port }
         }

@@ -106,22 +106,16 @@ mod tests {
     use closeby_nft::Port;
 
     use super::*;
-    use crate::compile::{DetectLocal, Facts, HealthPort, MarkBit, NodePortAddresses};
+    use crate::compile::{Facts, HealthPort, NodePortAddresses};
 
     fn snapshot(health: &[(&str, u16, [usize; 2])]) -> Snapshot {
+        let ip = ["192.0.2.1", "192.0.2.2"].map(|addr| addr.parse().unwrap());
         let mut snapshot = Snapshot::empty(Arc::new(Facts {
-            node: "n1".into(),
-            zone: None,
-            families: Family::BOTH.into(),
-            detect_local: DetectLocal::Unknown,
-            masquerade_all: false,
-            masquerade_mark: MarkBit::DEFAULT,
             node_port_addresses: NodePortAddresses {
-                ip: LocalAddresses::These(
-                    ["192.0.2.1", "192.0.2.2"].map(|addr| addr.parse().unwrap()).into(),
-                ),
+                ip: LocalAddresses::These(ip.into()),
                 ip6: LocalAddresses::All,
             },
+            ..Facts::new("n1".into())
         }));
         for &(name, port, counts) in health {
             let local_endpoints = Family::BOTH.into_iter().zip(counts).collect();

@@ -45,7 +45,8 @@ impl OwnNode {
 
     /// Its facts now, and notes that were not there the last time.
     pub(super) fn facts(&mut self, cluster: &Cluster) -> (Facts, Vec<Note>) {
-        let (facts, mut notes) = (self.facts_of)(self.object.as_ref(), cluster.host());
+        let (mut facts, mut notes) = (self.facts_of)(self.object.as_ref(), cluster.host());
+        facts.service_cidrs = cluster.service_cidrs();
         if self.object.is_some() && cluster.node(&self.name).is_none() {
             notes.push(self.gone());
         }

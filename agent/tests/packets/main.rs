@@ -10,6 +10,7 @@
 
 mod adoption;
 mod changes;
+mod external;
 mod health;
 mod matrix;
 mod node;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
     let parts = [
         matrix::ALL,
         verdicts::ALL,
+        external::ALL,
         changes::ALL,
         udp::ALL,
         node::ALL,

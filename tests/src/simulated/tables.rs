@@ -6,22 +6,23 @@ use closeby::render::tables::sets::SetKind;
 use closeby::render::tables::sizes::SIZE_MIN;
 use closeby::render::tables::table_ids;
 use closeby_nft::judge::chains::reachable;
-use closeby_nft::{Data, Elements, Name, Ruleset};
+use closeby_nft::{Data, Elements, Name, Ruleset, Statement};
 
 /// What packets can meet of a ruleset: while a change goes on, there are also
-/// chains that nothing leads to yet, or any more.
+/// chains that nothing leads to yet, or any more, and sets that only those use.
 pub(super) fn met(ruleset: &Ruleset) -> Ruleset {
     let mut met = ruleset.clone();
     for table in met.tables.values_mut() {
-        let in_use: BTreeSet<Vec<u8>> = ["classes", "node-classes", "node-local-classes"]
-            .iter()
-            .filter_map(|map| table.sets.get(*map))
-            .flat_map(|set| set.elements.values())
-            .filter_map(|data| match data {
-                Data::Value(class) => Some(class.0.to_vec()),
-                Data::None | Data::Verdict(_) => None,
-            })
-            .collect();
+        let in_use: BTreeSet<Vec<u8>> =
+            ["classes", "node-classes", "local-classes", "node-local-classes"]
+                .iter()
+                .filter_map(|map| table.sets.get(*map))
+                .flat_map(|set| set.elements.values())
+                .filter_map(|data| match data {
+                    Data::Value(class) => Some(class.0.to_vec()),
+                    Data::None | Data::Verdict(_) => None,
+                })
+                .collect();
         for map in ["entries", "picks"] {
             if let Some(set) = table.sets.get_mut(map) {
                 let kept = set.elements.iter().filter(|(class, _)| in_use.contains(&class.0[..]));
@@ -35,6 +36,10 @@ pub(super) fn met(ruleset: &Ruleset) -> Ruleset {
             .collect();
         let chains = table.chains.iter().filter(|(name, _)| reached.contains(*name));
         table.chains = chains.map(|(name, chain)| (name.clone(), chain.clone())).collect();
+        let rules = table.chains.values().flat_map(|chain| &chain.rules);
+        let used: BTreeSet<&Name> = rules.flatten().filter_map(Statement::set).collect();
+        let sets = table.sets.iter().filter(|(name, _)| used.contains(name));
+        table.sets = sets.map(|(name, set)| (name.clone(), set.clone())).collect();
     }
     met
 }
@@ -45,7 +50,7 @@ pub fn ours(ruleset: &Ruleset) -> Ruleset {
     let ids = table_ids();
     let mut ours = part(ruleset, |id| ids.contains(id));
     for table in ours.tables.values_mut() {
-        if let Some(gone) = table.sets.get_mut(SetKind::UdpGone.as_str()) {
+        if let Some(gone) = table.sets.get_mut(&*SetKind::UdpGone.as_str()) {
             gone.elements = Elements::new();
             gone.spec.size = SIZE_MIN;
         }

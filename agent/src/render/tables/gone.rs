@@ -46,9 +46,8 @@ fn frontends(
         let Some(table) = installed.tables.get(&table_id(family)) else {
             continue;
         };
-        for (kind, proto) in SetKind::ALL.into_iter().filter_map(|kind| Some((kind, proto(kind)?)))
-        {
-            let set = table.sets.get(kind.as_str()).filter(|set| set.spec.key == kind.key());
+        for (kind, proto) in SetKind::all().filter_map(|kind| Some((kind, proto(kind)?))) {
+            let set = table.sets.get(&*kind.as_str()).filter(|set| set.spec.key == kind.key());
             let keys = set.into_iter().flat_map(|set| set.elements.iter());
             found.extend(keys.filter_map(|(key, _)| frontend(&key, kind, proto, family)));
         }
