@@ -17,7 +17,7 @@ use crate::name::{NAME_MAX, Name};
 use crate::ruleset::{
     DATA_MAX, Data, DataKind, KEY_MAX, Key, Ruleset, Set, SetSpec, Table, TableId, concat_len,
 };
-use crate::statement::Field;
+use crate::statement::{DYNAMIC_KEY_MAX, Field};
 use crate::text;
 use crate::types::Family;
 
@@ -87,6 +87,9 @@ impl Court<'_, '_> {
             self.fault(object, problem);
             return;
         }
+        if set.spec.dynamic && !set.elements.is_empty() {
+            self.fault(&object, "it has elements, and only packets may fill it");
+        }
         let size = usize::try_from(set.spec.size).unwrap_or(usize::MAX);
         if set.elements.len() > size {
             let count = set.elements.len();
@@ -128,8 +131,17 @@ fn spec_problem(spec: &SetSpec, family: Family) -> Option<String> {
     if spec.size == 0 {
         return Some("its size is 0".to_owned());
     }
-    if let Some(problem) = fields_problem(&spec.key, family, KEY_MAX) {
+    let longest = if spec.dynamic { DYNAMIC_KEY_MAX } else { KEY_MAX };
+    if let Some(problem) = fields_problem(&spec.key, family, longest) {
         return Some(format!("its key {problem}"));
+    }
+    let has_mask =
+        |fields: &[Field]| fields.iter().any(|field| matches!(field, Field::PriorityBits { .. }));
+    if has_mask(&spec.key) || matches!(&spec.data, DataKind::Fields(fields) if has_mask(fields)) {
+        return Some("a mask has no typeof".to_owned());
+    }
+    if spec.dynamic && spec.data != DataKind::Fields(vec![Field::Priority]) {
+        return Some("packets fill it, and it is no map to meta priority".to_owned());
     }
     match &spec.data {
         DataKind::None | DataKind::Verdict => None,
@@ -151,9 +163,19 @@ fn fields_problem(fields: &[Field], family: Family, max: usize) -> Option<String
         Some(format!("has {len} bytes where {max} fit"))
     } else if fields.contains(&Field::Random { modulus: 0 }) {
         Some("draws a random number below 0".to_owned())
+    } else if family == Family::Ip && fields.contains(&Field::SaddrLow96) {
+        Some("has a part of an IPv6 address".to_owned())
+    } else if matches!(fields, [Field::SaddrLow96]) {
+        Some("is bytes alone, of which nft knows no order".to_owned())
+    } else if fields.iter().any(no_mask) {
+        Some("has a mask of no bit or of all".to_owned())
     } else {
         None
     }
+}
+
+fn no_mask(field: &Field) -> bool {
+    matches!(field, Field::PriorityBits { mask: 0 | u32::MAX })
 }
 
 fn bytes_problem(fields: &[Field], bytes: &[u8], family: Family) -> Option<String> {

@@ -155,7 +155,12 @@ mod tests {
                 (Key::new().number(*number), verdict)
             })
             .collect();
-        let spec = SetSpec { key: vec![Field::Priority], data: DataKind::Verdict, size: 8 };
+        let spec = SetSpec {
+            key: vec![Field::Priority],
+            data: DataKind::Verdict,
+            size: 8,
+            dynamic: false,
+        };
         let rules = vec![vec![Statement::Counter]];
         let chains = numbers
             .iter()

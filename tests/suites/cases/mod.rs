@@ -26,6 +26,7 @@ pub(crate) const ALL: &[Case] = &[
     ),
     ("convergence::listed_is_what_was_committed", convergence::listed_is_what_was_committed),
     ("convergence::one_sample_becomes_another", convergence::one_sample_becomes_another),
+    ("convergence::what_packets_fill_is_left_alone", convergence::what_packets_fill_is_left_alone),
     ("convergence::a_check_changes_nothing", convergence::a_check_changes_nothing),
     ("convergence::generations", convergence::generations),
     ("foreign::is_listed_and_replaced", foreign::is_listed_and_replaced),

@@ -127,7 +127,7 @@ impl SetKind {
     /// Its declaration.
     #[must_use]
     pub fn spec(self, size: u32) -> SetSpec {
-        SetSpec { key: self.key(), data: self.data(), size }
+        SetSpec { key: self.key(), data: self.data(), size, dynamic: false }
     }
 
     fn data(self) -> DataKind {

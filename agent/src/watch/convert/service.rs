@@ -166,7 +166,11 @@ fn ports(spec: &objects::ServiceSpec, exposed: bool, notes: &mut Notes) -> Vec<S
     ports
 }
 
-fn service_port(place: usize, raw: &objects::ServicePort, notes: &mut Notes) -> Option<ServicePort> {
+fn service_port(
+    place: usize,
+    raw: &objects::ServicePort,
+    notes: &mut Notes,
+) -> Option<ServicePort> {
     let fields = port::Raw { port: &raw.port, protocol: &raw.protocol, name: &raw.name };
     let (name, proto, port) = port::judge(format_args!("spec.ports[{place}]"), &fields, notes)?;
     Some(ServicePort { name, proto, port, node_port: None })

@@ -12,8 +12,8 @@ use super::port;
 use super::value::family_word;
 use super::{LABEL_HEADLESS, LABEL_SERVICE_NAME, label, name, namespace};
 use crate::model::{
-    Change, Endpoint, Hints, Life, NodeName, ServiceName, Slice, SliceName, SlicePort,
-    Zone, is_endpoint, quoted, read_address,
+    Change, Endpoint, Hints, Life, NodeName, ServiceName, Slice, SliceName, SlicePort, Zone,
+    is_endpoint, quoted, read_address,
 };
 
 pub(super) fn change(raw: &objects::EndpointSlice, notes: &mut Notes) -> Option<Change> {
