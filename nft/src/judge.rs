@@ -135,10 +135,9 @@ fn spec_problem(spec: &SetSpec, family: Family) -> Option<String> {
     if let Some(problem) = fields_problem(&spec.key, family, longest) {
         return Some(format!("its key {problem}"));
     }
-    let has_mask =
-        |fields: &[Field]| fields.iter().any(|field| matches!(field, Field::PriorityBits { .. }));
+    let has_mask = |fields: &[Field]| fields.iter().any(|field| field.is_masked());
     if has_mask(&spec.key) || matches!(&spec.data, DataKind::Fields(fields) if has_mask(fields)) {
-        return Some("a mask has no typeof".to_owned());
+        return Some("it is declared with a mask".to_owned());
     }
     if spec.dynamic && spec.data != DataKind::Fields(vec![Field::Priority]) {
         return Some("packets fill it, and it is no map to meta priority".to_owned());
@@ -167,15 +166,19 @@ fn fields_problem(fields: &[Field], family: Family, max: usize) -> Option<String
         Some("has a part of an IPv6 address".to_owned())
     } else if matches!(fields, [Field::SaddrLow96]) {
         Some("is bytes alone, of which nft knows no order".to_owned())
-    } else if fields.iter().any(no_mask) {
-        Some("has a mask of no bit or of all".to_owned())
+    } else if fields.iter().any(|field| is_masked_in_vain(*field, family)) {
+        Some("has a mask with all or none of its bits".to_owned())
     } else {
         None
     }
 }
 
-fn no_mask(field: &Field) -> bool {
-    matches!(field, Field::PriorityBits { mask: 0 | u32::MAX })
+fn is_masked_in_vain(field: Field, family: Family) -> bool {
+    match field {
+        Field::SaddrNet { len } => len == 0 || usize::from(len) >= family.addr_len() * 8,
+        Field::PriorityBits { mask } => matches!(mask, 0 | u32::MAX),
+        _ => false,
+    }
 }
 
 fn bytes_problem(fields: &[Field], bytes: &[u8], family: Family) -> Option<String> {

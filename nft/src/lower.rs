@@ -212,9 +212,12 @@ fn after(reg: Reg, len: usize) -> Reg {
     Reg(reg.0.saturating_add(u8::try_from(len.div_ceil(4)).unwrap_or(u8::MAX)))
 }
 
+/// A value into a register: one expression, or two where bits of it are cleared.
 fn load_field(field: Field, family: Family, dreg: Reg, out: &mut Vec<Expr>) {
     out.push(match field {
-        Field::Saddr => load_addr(Side::Saddr, family, family.addr_len(), dreg),
+        Field::Saddr | Field::SaddrNet { .. } => {
+            load_addr(Side::Saddr, family, family.addr_len(), dreg)
+        }
         Field::Daddr => load_addr(Side::Daddr, family, family.addr_len(), dreg),
         Field::SaddrLow96 => {
             let (offset, len) = SADDR_LOW_96;
@@ -225,9 +228,13 @@ fn load_field(field: Field, family: Family, dreg: Reg, out: &mut Vec<Expr>) {
         Field::Priority | Field::PriorityBits { .. } => Expr::Meta { key: MetaKey::Priority, dreg },
         Field::Random { modulus } => Expr::NumgenRandom { dreg, modulus },
     });
-    if let Field::PriorityBits { mask } = field {
-        out.push(bitwise_in(dreg, mask.to_ne_bytes().to_vec(), vec![0; 4]));
-    }
+    let mask = match field {
+        Field::SaddrNet { len } => mask(usize::from(len), family.addr_len()),
+        Field::PriorityBits { mask } => mask.to_ne_bytes().to_vec(),
+        _ => return,
+    };
+    let xor = vec![0; mask.len()];
+    out.push(bitwise_in(dreg, mask, xor));
 }
 
 /// The parts of a key go into consecutive registers from the first.

@@ -13,6 +13,12 @@ use crate::types::{Family, L4Proto, Prefix};
 pub enum Field {
     /// `ip saddr` or `ip6 saddr`, by the family of the table.
     Saddr,
+    /// `ip saddr & MASK`: the first address of the network that the source is
+    /// in. Only where it is looked up; a set is declared with [`Self::Saddr`].
+    SaddrNet {
+        /// The bits of the network: at least 1, and less than an address has.
+        len: u8,
+    },
     /// `ip daddr` or `ip6 daddr`, by the family of the table.
     Daddr,
     /// `@nh,96,96`: the lower 96 bits of `ip6 saddr`, in tables of IPv6 alone.
@@ -25,7 +31,8 @@ pub enum Field {
     Dport,
     /// `meta priority` (`skb->priority`): one number carried from rule to rule.
     Priority,
-    /// `meta priority & MASK`. Not in a declaration: a mask has no `typeof`.
+    /// `meta priority & MASK`. Only where it is looked up; a map is declared
+    /// with [`Self::Priority`].
     PriorityBits {
         /// The bits that stay.
         mask: u32,
@@ -42,12 +49,18 @@ impl Field {
     #[must_use]
     pub fn len(self, family: Family) -> usize {
         match self {
-            Self::Saddr | Self::Daddr => family.addr_len(),
+            Self::Saddr | Self::SaddrNet { .. } | Self::Daddr => family.addr_len(),
             Self::SaddrLow96 => 12,
             Self::L4Proto => 1,
             Self::Dport => 2,
             Self::Priority | Self::PriorityBits { .. } | Self::Random { .. } => 4,
         }
+    }
+
+    /// Whether bits of it are cleared, which no declaration can say.
+    #[must_use]
+    pub fn is_masked(self) -> bool {
+        matches!(self, Self::SaddrNet { .. } | Self::PriorityBits { .. })
     }
 
     /// Bytes it takes inside a concatenation: registers come in words of four.

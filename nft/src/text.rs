@@ -229,7 +229,7 @@ fn push_values(out: &mut String, fields: &[Field], bytes: &[u8], family: Family)
 
 fn push_value(out: &mut String, field: Field, bytes: &[u8]) {
     match (field, bytes) {
-        (Field::Saddr | Field::Daddr, _) => match addr(bytes) {
+        (Field::Saddr | Field::SaddrNet { .. } | Field::Daddr, _) => match addr(bytes) {
             Some(addr) => put(out, addr),
             None => put(out, format_args!("# {bytes:02x?}")),
         },

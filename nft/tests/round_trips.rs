@@ -58,8 +58,9 @@ fn field() -> impl Strategy<Value = Field> {
 
 /// What a rule looks up may be masked besides.
 fn looked_up() -> impl Strategy<Value = Vec<Field>> {
-    let masked = any::<u32>().prop_map(|mask| Field::PriorityBits { mask });
-    prop::collection::vec(prop_oneof![6 => field(), 1 => masked], 1..=3)
+    let bits = any::<u32>().prop_map(|mask| Field::PriorityBits { mask });
+    let net = (1..32_u8).prop_map(|len| Field::SaddrNet { len });
+    prop::collection::vec(prop_oneof![6 => field(), 1 => bits, 1 => net], 1..=3)
 }
 
 fn fields(most: usize) -> impl Strategy<Value = Vec<Field>> {

@@ -104,13 +104,13 @@ fn service() -> impl Strategy<Value = Service> {
     let age = (weighted(0.8, 0..3_i64), select(vec!["uid-1", "uid-2"]));
     (service_name(), age, addresses, service_ports(), policy(), policy()).prop_map(
         |(name, (created_s, uid), cluster_ips, ports, internal_policy, external_policy)| Service {
-            name,
             created_s,
             uid: uid.into(),
             cluster_ips,
             ports,
             internal_policy,
             external_policy,
+            ..Service::new(name)
         },
     )
 }

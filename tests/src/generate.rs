@@ -146,7 +146,7 @@ impl Builder<'_, '_> {
         let most = if spec.dynamic { 1 } else { 9 };
         for _ in 0..self.tape.below(most) {
             let key = spec.key.iter().fold(Key::new(), |key, field| match field {
-                Field::Saddr | Field::Daddr => key.addr(self.addr()),
+                Field::Saddr | Field::SaddrNet { .. } | Field::Daddr => key.addr(self.addr()),
                 Field::L4Proto => key.proto(self.proto()),
                 Field::Dport => key.port(port(self.tape.below(3).into())),
                 _ => key.number(self.tape.below(3).into()),
@@ -162,7 +162,7 @@ impl Builder<'_, '_> {
 
     fn value(&mut self, fields: &[Field]) -> Value {
         fields.iter().fold(Value::new(), |value, field| match field {
-            Field::Saddr | Field::Daddr => value.addr(self.addr()),
+            Field::Saddr | Field::SaddrNet { .. } | Field::Daddr => value.addr(self.addr()),
             Field::L4Proto => value.proto(self.proto()),
             Field::Dport => value.port(port(self.tape.below(3).into())),
             _ => value.number(self.tape.below(3).into()),
@@ -289,6 +289,10 @@ impl Builder<'_, '_> {
         for field in &mut key {
             match field {
                 Field::Random { modulus } => *modulus = 1 + u32::from(self.tape.below(3)),
+                Field::Saddr if self.tape.yes() => {
+                    let longest = if self.family == Family::Ip { 31 } else { 127 };
+                    *field = Field::SaddrNet { len: 1 + self.tape.below(longest) };
+                }
                 Field::Priority if self.tape.yes() => *field = Field::PriorityBits { mask: OWNER },
                 _ => {}
             }

@@ -55,7 +55,6 @@ pub fn change() -> impl Strategy<Value = Change> {
 pub fn service(name: u8, node_port: bool, is_local: bool) -> Service {
     let policy = if is_local { TrafficPolicy::Local } else { TrafficPolicy::Cluster };
     Service {
-        name: service_name(name),
         created_s: Some(i64::from(name)),
         uid: format!("{name}").into(),
         cluster_ips: Family::BOTH.map(|family| address(family, 96, name)).to_vec(),
@@ -65,8 +64,8 @@ pub fn service(name: u8, node_port: bool, is_local: bool) -> Service {
             port: port(80),
             node_port: node_port.then(|| port(30_000 + u16::from(name % 3))),
         }],
-        internal_policy: TrafficPolicy::Cluster,
         external_policy: policy,
+        ..Service::new(service_name(name))
     }
 }
 

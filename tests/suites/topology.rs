@@ -113,9 +113,6 @@ fn service(words: &str) -> Service {
     let has = |word| words.split(' ').any(|known| known == word);
     let policy = |word| if has(word) { TrafficPolicy::Local } else { TrafficPolicy::Cluster };
     Service {
-        name: ServiceName::new("shop", "web"),
-        created_s: None,
-        uid: "".into(),
         cluster_ips: vec![[10, 96, 0, 10].into()],
         ports: vec![ServicePort {
             name: PortName::from(""),
@@ -125,6 +122,7 @@ fn service(words: &str) -> Service {
         }],
         internal_policy: policy("itp"),
         external_policy: policy("etp"),
+        ..Service::new(ServiceName::new("shop", "web"))
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use closeby::compile::{DetectLocal, Facts, LocalAddresses, MarkBit, NodePortAddresses};
 use closeby::model::{
     Change, Cluster, Endpoint, Hints, Kind, Life, Node, NodeName, PortName, Service, ServiceName,
-    ServicePort, Slice, SliceName, SlicePort, TrafficPolicy, Zone,
+    ServicePort, Slice, SliceName, SlicePort, Zone,
 };
 use closeby_nft::{Family, L4Proto, Port, Prefix};
 
@@ -80,7 +80,6 @@ pub fn changes(shape: Shape) -> impl Iterator<Item = Change> {
 #[must_use]
 pub fn service(shape: Shape, index: u32) -> Service {
     Service {
-        name: service_name(index),
         created_s: Some(i64::from(index)),
         uid: format!("{index:08x}").into(),
         cluster_ips: vec![service_addr(shape.family, index)],
@@ -90,8 +89,7 @@ pub fn service(shape: Shape, index: u32) -> Service {
             port: port(80),
             node_port: None,
         }],
-        internal_policy: TrafficPolicy::Cluster,
-        external_policy: TrafficPolicy::Cluster,
+        ..Service::new(service_name(index))
     }
 }
 

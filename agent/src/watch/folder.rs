@@ -14,13 +14,16 @@ use super::convert::{self, Converted, LABEL_SERVICE_NAME, Source};
 use super::documents::{self, Document, Format};
 use super::known::unknown_fields;
 use crate::model::{
-    Change, Kind, NodeName, Note, ObjectRef, ServiceName, SliceName, quoted, shown,
+    Change, Kind, NodeName, Note, ObjectRef, ServiceCidrName, ServiceName, SliceName, quoted, shown,
 };
 
 /// Notes about unknown fields of one object before the rest is counted.
 const UNKNOWN_MAX: usize = 20;
 /// Names of objects that a note lists before it counts the rest.
 const LISTED_MAX: usize = 5;
+
+/// ServiceCIDRs are stable since Kubernetes 1.33.
+const SERVICE_CIDR_VERSION: &str = "networking.k8s.io/v1";
 
 /// Which object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,6 +34,8 @@ pub enum Identity {
     Slice(SliceName),
     /// A Node.
     Node(NodeName),
+    /// A ServiceCIDR.
+    ServiceCidr(ServiceCidrName),
 }
 
 impl Identity {
@@ -44,6 +49,8 @@ impl Identity {
             Change::SliceGone(name) => Some(Self::Slice(name.clone())),
             Change::Node(node) => Some(Self::Node(node.name.clone())),
             Change::NodeGone(name) => Some(Self::Node(name.clone())),
+            Change::ServiceCidr(cidr) => Some(Self::ServiceCidr(cidr.name.clone())),
+            Change::ServiceCidrGone(name) => Some(Self::ServiceCidr(name.clone())),
             Change::Listed(_) => None,
         }
     }
@@ -55,16 +62,18 @@ impl Identity {
             Self::Service(name) => Change::ServiceGone(name.clone()),
             Self::Slice(name) => Change::SliceGone(name.clone()),
             Self::Node(name) => Change::NodeGone(name.clone()),
+            Self::ServiceCidr(name) => Change::ServiceCidrGone(name.clone()),
         }
     }
 
     fn to_ref(&self, file: &Arc<str>) -> ObjectRef {
         let (kind, name) = match self {
-            Self::Service(name) => ("Service", name.to_string()),
-            Self::Slice(name) => ("EndpointSlice", name.to_string()),
-            Self::Node(name) => ("Node", name.to_string()),
+            Self::Service(name) => (Kind::Service, name.to_string()),
+            Self::Slice(name) => (Kind::Slice, name.to_string()),
+            Self::Node(name) => (Kind::Node, name.to_string()),
+            Self::ServiceCidr(name) => (Kind::ServiceCidr, name.to_string()),
         };
-        ObjectRef { kind, name: shown(&name).into(), file: Some(file.clone()) }
+        ObjectRef { kind: kind.as_str(), name: shown(&name).into(), file: Some(file.clone()) }
     }
 }
 
@@ -266,6 +275,12 @@ impl<'a> Reader<'a> {
             ("v1", "Node") => self.convert(number, Kind::Node, value, convert::node),
             ("discovery.k8s.io/v1", "EndpointSlice") => {
                 self.convert(number, Kind::Slice, value, convert::slice);
+            }
+            (SERVICE_CIDR_VERSION, "ServiceCIDRList") => {
+                self.list(number, value, Some((SERVICE_CIDR_VERSION, "ServiceCIDR")));
+            }
+            (SERVICE_CIDR_VERSION, "ServiceCIDR") => {
+                self.convert(number, Kind::ServiceCidr, value, convert::service_cidr);
             }
             ("v1", "Namespace" | "NamespaceList") => {}
             _ => self.strange(version, kind),

@@ -179,6 +179,10 @@ fn raise_key(exprs: &[Expr], family: Family) -> (Vec<Field>, usize) {
 fn raise_field(exprs: &[Expr], family: Family) -> Option<(Field, usize)> {
     let field = match exprs {
         [Expr::Payload { base: Base::Transport, .. }, ..] => Field::Dport,
+        [Expr::Payload { base: Base::Network, .. }, Expr::Bitwise { mask, .. }, ..] => {
+            let len = mask.iter().map(|byte| byte.leading_ones()).sum::<u32>();
+            return Some((Field::SaddrNet { len: u8::try_from(len).ok()? }, 2));
+        }
         [Expr::Payload { base: Base::Network, offset, len, .. }, ..] => {
             if (*offset, *len) == SADDR_LOW_96 {
                 Field::SaddrLow96

@@ -11,6 +11,10 @@ pub(super) fn push_field_names(out: &mut String, fields: &[Field], family: Famil
         }
         match field {
             Field::Saddr => put(out, format_args!("{family} saddr")),
+            Field::SaddrNet { len } => {
+                let mask = Prefix::mask(family, *len);
+                put(out, format_args!("{family} saddr & {mask}"));
+            }
             Field::Daddr => put(out, format_args!("{family} daddr")),
             Field::SaddrLow96 => out.push_str("@nh,96,96"),
             Field::L4Proto => out.push_str("meta l4proto"),
