@@ -286,10 +286,12 @@ impl Builder<'_, '_> {
         let fitting: Vec<_> =
             fitting.map(|(name, set)| (set.spec.key.clone(), name.clone())).collect();
         let (mut key, name) = self.tape.one_of(&fitting)?.clone();
-        for field in &mut key {
+        for (place, field) in key.iter_mut().enumerate() {
+            // nft reads a mask in any place of a match, and in the first of a map.
+            let may_mask = place == 0 || *data == DataKind::None;
             match field {
                 Field::Random { modulus } => *modulus = 1 + u32::from(self.tape.below(3)),
-                Field::Saddr if self.tape.yes() => {
+                Field::Saddr if may_mask && self.tape.yes() => {
                     let longest = if self.family == Family::Ip { 31 } else { 127 };
                     *field = Field::SaddrNet { len: 1 + self.tape.below(longest) };
                 }

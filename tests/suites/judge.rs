@@ -234,6 +234,9 @@ fn maps_that_packets_fill() {
         let from = Statement::PriorityFrom { key: bits(mask), map: map.clone() };
         finds_in_rule("all or none of its bits", vec![from]);
     }
+    let late = vec![Field::Saddr, Field::PriorityBits { mask: 1 }];
+    let from = Statement::PriorityFrom { key: late, map: map.clone() };
+    finds_in_rule("only in the first place", vec![from]);
     let delete = Statement::Delete { key: rulesets::FRONTEND.to_vec(), map };
     finds_in_rule("has keys of other fields", vec![delete]);
     let plain = Statement::Delete { key: rulesets::FRONTEND.to_vec(), map: Name::from("classes") };

@@ -33,6 +33,9 @@ impl Court<'_, '_> {
         if end.is_some_and(|end| end + 1 < rule.len()) {
             return Some("statements follow one that ends the rule".to_owned());
         }
+        if rule.iter().any(masks_late) {
+            return Some("nft reads a mask only in the first place of a map's key here".into());
+        }
         if reorders(rule) {
             return Some("nft moves `meta l4proto` towards a `th dport` that follows it".into());
         }
@@ -151,6 +154,17 @@ impl Court<'_, '_> {
             Some(chain) if chain.hook.is_some() => Some(format!("{target} is a base chain")),
             Some(_) => None,
         }
+    }
+}
+
+/// Whether a mask stands where the grammar of nft 1.0.6 has none: what is set
+/// from a map takes one in the first place of the key alone.
+fn masks_late(statement: &Statement) -> bool {
+    match statement {
+        Statement::PriorityFrom { key, .. } | Statement::Dnat { key, .. } => {
+            key.iter().skip(1).any(|field| field.is_masked())
+        }
+        _ => false,
     }
 }
 
