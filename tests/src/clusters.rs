@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use closeby::compile::{DetectLocal, Facts, LocalAddresses, MarkBit, NodePortAddresses};
 use closeby::model::{
-    Change, Cluster, Endpoint, Hints, Life, Node, NodeName, PortName, Service, ServiceName,
-    ServicePort, Slice, SliceName, SlicePort, TrafficPolicy, Zone,
+    Affinity, Change, Cluster, Endpoint, Hints, Life, Node, NodeName, PortName, Service,
+    ServiceName, ServicePort, Slice, SliceName, SlicePort, TrafficPolicy, Zone,
 };
 use closeby_nft::statement::Interfaces;
 use closeby_nft::{Family, L4Proto, Name, Port, Prefix};
@@ -102,14 +102,17 @@ fn service() -> impl Strategy<Value = Service> {
         _ => vec![cluster_ip(Family::Ip, v4), cluster_ip(Family::Ip6, v6)],
     });
     let age = (weighted(0.8, 0..3_i64), select(vec!["uid-1", "uid-2"]));
-    (service_name(), age, addresses, service_ports(), policy(), policy()).prop_map(
-        |(name, (created_s, uid), cluster_ips, ports, internal_policy, external_policy)| Service {
+    let affinity = weighted(0.4, select(vec![3, 10]))
+        .prop_map(|some| some.map(|timeout_s| Affinity { timeout_s }));
+    (service_name(), age, addresses, service_ports(), (policy(), policy()), affinity).prop_map(
+        |(name, (created_s, uid), cluster_ips, ports, policies, affinity)| Service {
             created_s,
             uid: uid.into(),
             cluster_ips,
             ports,
-            internal_policy,
-            external_policy,
+            internal_policy: policies.0,
+            external_policy: policies.1,
+            affinity,
             ..Service::new(name)
         },
     )

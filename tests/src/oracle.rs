@@ -45,6 +45,15 @@ pub enum Origin {
     Outside,
 }
 
+/// Which policy a packet to a Service port comes under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// internalTrafficPolicy.
+    Internal,
+    /// externalTrafficPolicy.
+    External,
+}
+
 /// An endpoint's address and port.
 pub type Target = (IpAddr, u16);
 
@@ -91,27 +100,40 @@ impl Oracle<'_> {
         if !self.facts.families.contains(&Family::of(probe.destination)) {
             return Decision::Pass;
         }
-        if let Some((service, port)) = self.owner(|service, port| {
+        match self.port_of(probe) {
+            Some((service, port, Way::Internal)) => self.internal(service, port, probe),
+            Some((service, port, Way::External)) => self.external(service, port, probe),
+            None => {
+                let mut services = self.cluster.services().values();
+                if services.any(|service| service.cluster_ips.contains(&probe.destination)) {
+                    Decision::Reject
+                } else {
+                    Decision::Pass
+                }
+            }
+        }
+    }
+
+    /// The Service port that a packet is to.
+    #[must_use]
+    pub fn port_of(&self, probe: &Probe) -> Option<(&Service, &ServicePort, Way)> {
+        let internal = self.owner(|service, port| {
             service.cluster_ips.contains(&probe.destination)
                 && port.proto == probe.proto
                 && port.port.get() == probe.port
-        }) {
-            return self.internal(service, port, probe);
+        });
+        if let Some((service, port)) = internal {
+            return Some((service, port, Way::Internal));
         }
-        if self.serves_node_ports(probe.destination)
-            && let Some((service, port)) = self.owner(|service, port| {
-                has_family(service, Family::of(probe.destination))
-                    && port.proto == probe.proto
-                    && port.node_port.is_some_and(|number| number.get() == probe.port)
-            })
-        {
-            return self.external(service, port, probe);
+        if !self.serves_node_ports(probe.destination) {
+            return None;
         }
-        let mut services = self.cluster.services().values();
-        if services.any(|service| service.cluster_ips.contains(&probe.destination)) {
-            return Decision::Reject;
-        }
-        Decision::Pass
+        let external = self.owner(|service, port| {
+            has_family(service, Family::of(probe.destination))
+                && port.proto == probe.proto
+                && port.node_port.is_some_and(|number| number.get() == probe.port)
+        });
+        external.map(|(service, port)| (service, port, Way::External))
     }
 
     /// Who sends this packet.

@@ -1,4 +1,4 @@
-//! Who owns a frontend when several Services claim it.
+//! Who owns a frontend, or a number, when several Services claim it.
 //!
 //! A ClusterIP is never lost to a younger Service; between equals the oldest
 //! wins, then the smallest UID, then the name: the same winner in whatever
@@ -9,19 +9,21 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use closeby_nft::Family;
+use closeby_nft::{Family, L4Proto};
 use imbl::OrdMap;
 
 use super::facts::Facts;
+use super::numbers::{Numbers, Owner};
 use super::plan::Frontend;
-use crate::model::{Service, ServiceName, ServicePort};
+use crate::model::{PortName, Service, ServiceName, ServicePort};
 
-/// All claims to all frontends.
+/// All claims to all frontends, and to numbers.
 #[derive(Clone, Debug, Default)]
 pub struct Claims {
     /// The claimants of each frontend, the winner first.
     by_frontend: OrdMap<Frontend, Arc<[Arc<Standing>]>>,
     by_service: OrdMap<ServiceName, Claim>,
+    numbers: Numbers,
 }
 
 /// What one Service claims.
@@ -30,25 +32,27 @@ pub struct Claim {
     standing: Arc<Standing>,
     /// In order, each once.
     frontends: Arc<[Frontend]>,
+    /// Its ports whose clients are remembered.
+    sticky: Arc<[Arc<Owner>]>,
 }
 
 /// How a Service stands against others; the least one wins.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Standing {
+pub(super) struct Standing {
     /// The oldest first, those without a date last.
-    created_s: i64,
-    uid: Arc<str>,
-    service: ServiceName,
+    pub(super) created_s: i64,
+    pub(super) uid: Arc<str>,
+    pub(super) service: ServiceName,
 }
 
 /// What a Service claims: its frontends in the families that are programmed.
 #[must_use]
 pub fn of(service: &Service, facts: &Facts) -> Claim {
-    let standing = Standing {
+    let standing = Arc::new(Standing {
         created_s: service.created_s.unwrap_or(i64::MAX),
         uid: service.uid.clone(),
         service: service.name.clone(),
-    };
+    });
     let mut frontends = Vec::with_capacity(service.ports.len());
     for &addr in &service.cluster_ips {
         if !facts.families.contains(&Family::of(addr)) {
@@ -58,7 +62,11 @@ pub fn of(service: &Service, facts: &Facts) -> Claim {
     }
     frontends.sort_unstable();
     frontends.dedup();
-    Claim { standing: Arc::new(standing), frontends: frontends.into() }
+    let sticky = service.ports.iter().filter(|_| service.affinity.is_some()).map(|port| {
+        let (standing, port, proto) = (standing.clone(), port.name.clone(), port.proto);
+        Arc::new(Owner { standing, port, proto })
+    });
+    Claim { sticky: sticky.collect(), standing, frontends: frontends.into() }
 }
 
 /// Where a port of a Service is reached through one of its ClusterIPs' families.
@@ -87,10 +95,16 @@ impl Claims {
             for frontend in before.frontends.iter() {
                 touched.extend(self.withdraw(frontend, service));
             }
+            for owner in before.sticky.iter() {
+                self.numbers.leave(owner, &mut touched);
+            }
         }
         if let Some(claim) = claim {
             for frontend in claim.frontends.iter() {
                 touched.extend(self.enter(*frontend, &claim.standing));
+            }
+            for owner in claim.sticky.iter() {
+                self.numbers.enter(owner.clone(), &mut touched);
             }
             self.by_service.insert(service.clone(), claim);
         }
@@ -101,6 +115,13 @@ impl Claims {
     #[must_use]
     pub fn owner(&self, frontend: &Frontend) -> Option<&ServiceName> {
         self.by_frontend.get(frontend)?.first().map(|standing| &standing.service)
+    }
+
+    /// The number of a port whose clients are remembered; `None` if there are
+    /// more of them than numbers.
+    #[must_use]
+    pub fn number(&self, service: &ServiceName, port: &PortName, proto: L4Proto) -> Option<u32> {
+        self.numbers.of(service, port, proto)
     }
 
     /// Takes a claimant off the list; returns who else stands on it.

@@ -11,6 +11,7 @@ use crate::model::ServiceName;
 pub fn judge(plan: &NodePlan) -> Vec<String> {
     let mut faults = Vec::new();
     let mut owners: BTreeMap<Frontend, &ServiceName> = BTreeMap::new();
+    let mut numbers = BTreeMap::new();
     for (name, service) in &plan.services {
         for port in &service.ports {
             for (frontend, entry) in &port.frontends {
@@ -18,6 +19,16 @@ pub fn judge(plan: &NodePlan) -> Vec<String> {
                     faults.push(format!("{frontend} is served for {other} and for {name}"));
                 }
                 faults.extend(entry_faults(port, *entry).map(|fault| format!("{name}: {fault}")));
+            }
+            if let Some(sticky) = port.sticky {
+                let owner = (name, &port.name, port.proto);
+                let other = numbers.insert((port.family, sticky.number), owner);
+                if other.is_some_and(|other| other != owner) {
+                    faults.push(format!(
+                        "two ports have the number {}, one of {name}",
+                        sticky.number
+                    ));
+                }
             }
             faults.extend(port_faults(plan, port).map(|fault| format!("{name}: {fault}")));
         }

@@ -12,6 +12,7 @@ pub mod claims;
 pub mod entry;
 pub mod facts;
 pub mod judge;
+pub mod numbers;
 pub mod plan;
 pub mod pool;
 pub mod select;
@@ -22,7 +23,7 @@ use std::sync::Arc;
 pub use facts::{DetectLocal, Facts, LocalAddresses, MarkBit, NodePortAddresses};
 pub use plan::{
     Backend, Entry, Frontend, Generation, Masquerade, NodePlan, Pool, PortPlan, Reach, ServicePlan,
-    Why,
+    Sticky, Why,
 };
 
 use crate::model::{Cluster, Dirty, Service, ServiceName};

@@ -9,6 +9,7 @@
 //! to do.
 
 mod adoption;
+mod affinity;
 mod changes;
 mod matrix;
 mod repair;
@@ -40,7 +41,15 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let parts = [matrix::ALL, verdicts::ALL, changes::ALL, adoption::ALL, repair::ALL, sctp::ALL];
+    let parts = [
+        matrix::ALL,
+        verdicts::ALL,
+        changes::ALL,
+        affinity::ALL,
+        adoption::ALL,
+        repair::ALL,
+        sctp::ALL,
+    ];
     let trials = parts.into_iter().flatten().map(|(name, trial)| {
         let rig = Arc::clone(&rig);
         Trial::test(*name, move || trial(&rig))

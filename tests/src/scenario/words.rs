@@ -48,6 +48,10 @@ fn one_port(out: &mut String, port: &PortPlan) {
     for (frontend, entry) in &port.frontends {
         push(out, 4, format_args!("{frontend}: {}", words_of(*entry)));
     }
+    if let Some(sticky) = port.sticky {
+        let (seconds, number) = (sticky.timeout_s, sticky.number);
+        push(out, 4, format_args!("clients remembered for {seconds} s, as number {number:#x}"));
+    }
     pool(out, "cluster", &port.cluster);
     pool(out, "local", &port.local);
 }

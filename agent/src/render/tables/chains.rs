@@ -14,6 +14,7 @@ use imbl::OrdMap;
 
 use super::class::{Class, Kind};
 use super::sets::{ADDRESS, NODE_PORT, SetKind};
+use super::sticky;
 use crate::compile::{DetectLocal, Facts, LocalAddresses};
 
 /// The chains that a family's table has whatever the Services.
@@ -45,6 +46,8 @@ const NODE_ADDRESS: &str = "node-address";
 const SERVICES_CHECK: &str = "services-check";
 const NODE_PORTS_CHECK: &str = "node-ports-check";
 const REFUSE: &str = "refuse";
+/// What the chains for pods of this node are called instead of their kind.
+const PODS: &str = "pods";
 
 /// What the chains of a family depend on besides the classes.
 struct Node<'a> {
@@ -105,6 +108,7 @@ impl Node<'_> {
                 vec![
                     vec![lookup(&ADDRESS, SetKind::RejectServices), goto(REFUSE)],
                     vec![lookup(&ADDRESS, SetKind::DropServices), Statement::Counter, drop()],
+                    sticky::clear(),
                 ],
             ),
             (
@@ -126,27 +130,54 @@ impl Node<'_> {
     }
 
     fn class_chains(&self, class: Class) -> Vec<(String, Vec<Rule>)> {
-        let count = class.count;
-        let node = Class { kind: Kind::Node, count };
         let marked = || Some(vec![self.mark()]);
         match class.kind {
             Kind::Cluster => {
-                vec![(class.to_string(), CLUSTER.pick(self.mark_to_cluster_ip(), count))]
+                self.picks(CLUSTER, class, class.kind.as_str(), self.mark_to_cluster_ip())
             }
-            Kind::Node => vec![(class.to_string(), NODE.pick(marked(), count))],
-            Kind::Local => vec![(class.to_string(), LOCAL.pick(None, count))],
+            Kind::Node => self.picks(NODE, class, class.kind.as_str(), marked()),
+            Kind::Local => self.picks(LOCAL, class, class.kind.as_str(), None),
             Kind::Origin => {
-                let pods = format!("pods_{count}");
-                let mut chains = vec![
-                    (class.to_string(), self.by_origin(&pods, &node.to_string())),
-                    (node.to_string(), NODE.pick(marked(), count)),
-                ];
+                let node = Class { kind: Kind::Node, ..class };
+                let pods = class.chain_of(PODS);
+                let mut chains =
+                    vec![(class.to_string(), self.by_origin(&pods, &node.to_string()))];
+                chains.extend(self.class_chains(node));
                 if self.is_pod(Relation::Eq).is_some() {
-                    chains.push((pods, NODE.pick(None, count)));
+                    chains.extend(self.picks(NODE, class, PODS, None));
                 }
                 chains
             }
         }
+    }
+
+    /// The chains that draw from a source for a class, the first by the name of
+    /// its kind.
+    fn picks(
+        &self,
+        source: Source,
+        class: Class,
+        kind: &str,
+        marks: Option<Vec<Statement>>,
+    ) -> Vec<(String, Vec<Rule>)> {
+        let name = class.chain_of(kind);
+        let Some(timeout_s) = class.timeout_s else {
+            return vec![(name, source.pick(marks, class.count))];
+        };
+        let remember = class.chain_of(source.remember);
+        // Whoever comes back with a dead token forgets it and draws once more.
+        let mut rules = vec![vec![Statement::PriorityClear]];
+        rules.extend(marks);
+        rules.extend([
+            vec![jump(&remember)],
+            sticky::forget(self.family),
+            vec![jump(&remember)],
+            vec![goto(&class.plain().chain_of(kind))],
+        ]);
+        let sets = (source.tokens, source.sticky_endpoints);
+        let remembers =
+            sticky::remember(self.family, class.count, timeout_s, source.frontend, sets);
+        vec![(name, rules), (remember, remembers)]
     }
 
     /// externalTrafficPolicy Local: pods of this node and the node itself may
@@ -227,16 +258,38 @@ impl Node<'_> {
 struct Source {
     frontend: &'static [Field],
     endpoints: SetKind,
+    tokens: SetKind,
+    sticky_endpoints: SetKind,
     /// The chain of the last draw.
     last: &'static str,
+    /// The name, but for the class, of chains that remember.
+    remember: &'static str,
 }
 
-const CLUSTER: Source =
-    Source { frontend: &ADDRESS, endpoints: SetKind::Endpoints, last: "cluster_any" };
-const NODE: Source =
-    Source { frontend: &NODE_PORT, endpoints: SetKind::NodeEndpoints, last: "node_any" };
-const LOCAL: Source =
-    Source { frontend: &NODE_PORT, endpoints: SetKind::NodeLocalEndpoints, last: "local_any" };
+const CLUSTER: Source = Source {
+    frontend: &ADDRESS,
+    endpoints: SetKind::Endpoints,
+    tokens: SetKind::Tokens,
+    sticky_endpoints: SetKind::StickyEndpoints,
+    last: "cluster_any",
+    remember: "remember-cluster",
+};
+const NODE: Source = Source {
+    frontend: &NODE_PORT,
+    endpoints: SetKind::NodeEndpoints,
+    tokens: SetKind::NodeTokens,
+    sticky_endpoints: SetKind::NodeStickyEndpoints,
+    last: "node_any",
+    remember: "remember-node",
+};
+const LOCAL: Source = Source {
+    frontend: &NODE_PORT,
+    endpoints: SetKind::NodeLocalEndpoints,
+    tokens: SetKind::NodeLocalTokens,
+    sticky_endpoints: SetKind::NodeLocalStickyEndpoints,
+    last: "local_any",
+    remember: "remember-local",
+};
 
 impl Source {
     /// Rewrites the destination to one of the first `modulus` endpoints.

@@ -6,6 +6,7 @@ use closeby_nft::{Data, Elements, Family, Key, L4Proto};
 
 use super::class::{Class, Kind};
 use super::sets::SetKind;
+use super::sticky;
 use crate::compile::{
     Backend, Entry, Facts, Frontend, LocalAddresses, Masquerade, PortPlan, Reach,
 };
@@ -50,6 +51,8 @@ pub fn of_port(port: &PortPlan, give: &mut impl FnMut(Item)) {
 struct Sets {
     classes: SetKind,
     endpoints: SetKind,
+    tokens: SetKind,
+    sticky_endpoints: SetKind,
     reject: SetKind,
     drop: SetKind,
 }
@@ -57,6 +60,8 @@ struct Sets {
 const ADDRESSED: Sets = Sets {
     classes: SetKind::Classes,
     endpoints: SetKind::Endpoints,
+    tokens: SetKind::Tokens,
+    sticky_endpoints: SetKind::StickyEndpoints,
     reject: SetKind::RejectServices,
     drop: SetKind::DropServices,
 };
@@ -64,6 +69,8 @@ const ADDRESSED: Sets = Sets {
 const ON_NODE: Sets = Sets {
     classes: SetKind::NodeClasses,
     endpoints: SetKind::NodeEndpoints,
+    tokens: SetKind::NodeTokens,
+    sticky_endpoints: SetKind::NodeStickyEndpoints,
     reject: SetKind::RejectNodePorts,
     drop: SetKind::DropNodePorts,
 };
@@ -77,21 +84,18 @@ fn frontend_items(
 ) {
     match entry {
         Entry::Forward { reach, masquerade } => {
-            let backends = &port.pool(reach).backends;
             let kind = match masquerade {
                 Masquerade::NotPods => Kind::Cluster,
                 Masquerade::All => Kind::Node,
             };
-            give_pool(backends, Class::new(kind, backends.len()), at, sets, give);
+            give_pool((kind, reach), port, at, sets, give);
         }
         Entry::ByOrigin => {
-            let backends = &port.pool(Reach::Cluster).backends;
-            give_pool(backends, Class::new(Kind::Origin, backends.len()), at, sets, give);
-            let local = &port.pool(Reach::Local).backends;
-            if local.is_empty() {
+            give_pool((Kind::Origin, Reach::Cluster), port, at, sets, give);
+            if port.pool(Reach::Local).backends.is_empty() {
                 give(Item::Own(sets.drop, at.clone(), Data::None));
             } else {
-                give_pool(local, Class::new(Kind::Local, local.len()), at, &LOCAL_ON_NODE, give);
+                give_pool((Kind::Local, Reach::Local), port, at, &LOCAL_ON_NODE, give);
             }
         }
         Entry::Drop => give(Item::Own(sets.drop, at.clone(), Data::None)),
@@ -99,33 +103,49 @@ fn frontend_items(
     }
 }
 
-const LOCAL_ON_NODE: Sets =
-    Sets { classes: SetKind::NodeLocalClasses, endpoints: SetKind::NodeLocalEndpoints, ..ON_NODE };
+const LOCAL_ON_NODE: Sets = Sets {
+    classes: SetKind::NodeLocalClasses,
+    endpoints: SetKind::NodeLocalEndpoints,
+    tokens: SetKind::NodeLocalTokens,
+    sticky_endpoints: SetKind::NodeLocalStickyEndpoints,
+    ..ON_NODE
+};
 
+/// A frontend that leads to a pool through chains of this kind.
 fn give_pool(
-    backends: &[Backend],
-    class: Class,
+    (kind, reach): (Kind, Reach),
+    port: &PortPlan,
     at: &Key,
     sets: &Sets,
     give: &mut impl FnMut(Item),
 ) {
+    let backends = &port.pool(reach).backends;
+    let timeout_s = port.sticky.map(|sticky| sticky.timeout_s);
+    let class = Class { timeout_s, ..Class::new(kind, backends.len()) };
+    let number = |number| Data::Value(Value::new().number(number));
+    let target =
+        |backend: &Backend| Data::Value(Value::new().addr(backend.addr).port(backend.port));
     give(Item::Class(class));
-    let data = Data::Value(Value::new().number(class.number()));
-    give(Item::Own(sets.classes, at.clone(), data));
-    give(Item::Pool(sets.endpoints, at.clone(), slots(backends)));
+    give(Item::Own(sets.classes, at.clone(), number(class.number())));
+    let slots = (0..).zip(backends.iter().map(target));
+    give(Item::Pool(sets.endpoints, at.clone(), in_order(slots)));
+    if let Some(sticky) = port.sticky {
+        // What cannot be remembered is drawn as without affinity.
+        give(Item::Class(class.plain()));
+        let tokens = sticky::tokens(sticky.number, backends);
+        let slots = (0..).zip(tokens.iter().map(|token| number(*token)));
+        give(Item::Pool(sets.tokens, at.clone(), in_order(slots)));
+        let endpoints = tokens.into_iter().zip(backends.iter().map(target));
+        give(Item::Pool(sets.sticky_endpoints, at.clone(), in_order(endpoints)));
+    }
 }
 
-/// The slots of a pool, in the order of their bytes: numbers are in host order.
-fn slots(backends: &[Backend]) -> Vec<(Word, Data)> {
-    let numbered = (0_u32..).zip(backends);
-    let mut slots: Vec<(Word, Data)> = numbered
-        .map(|(slot, backend)| {
-            let target = Value::new().addr(backend.addr).port(backend.port);
-            (slot.to_ne_bytes(), Data::Value(target))
-        })
-        .collect();
-    slots.sort_unstable_by_key(|(word, _)| *word);
-    slots
+/// What goes by a number, in the order of its bytes: numbers are in host order.
+fn in_order(numbered: impl Iterator<Item = (u32, Data)>) -> Vec<(Word, Data)> {
+    let mut words: Vec<(Word, Data)> =
+        numbered.map(|(number, data)| (number.to_ne_bytes(), data)).collect();
+    words.sort_unstable_by_key(|(word, _)| *word);
+    words
 }
 
 fn hairpin_key(backend: Backend, proto: L4Proto) -> Key {

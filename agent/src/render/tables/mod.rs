@@ -12,6 +12,7 @@
 //! - [`class`]: the small number that says which chain picks the endpoint;
 //! - [`elements`]: what one Service contributes;
 //! - [`chains`]: the chains, which depend on the node and on the classes in use;
+//! - [`sticky`]: session affinity: tokens, and the rules that remember them;
 //! - [`sizes`]: how many elements a set is declared for.
 
 pub mod chains;
@@ -19,6 +20,7 @@ pub mod class;
 pub mod elements;
 pub mod sets;
 pub mod sizes;
+pub mod sticky;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -113,7 +115,7 @@ impl Rendered {
         for &family in &plan.facts.families {
             let content = Content::without_services(&plan.facts, family);
             let sets = SetKind::of_node(&plan.facts, family).map(|kind| {
-                let spec = kind.spec(blank.sizes.get(family, kind));
+                let spec = kind.spec(family, blank.sizes.get(family, kind));
                 (kind.name(), Set { spec, elements: Elements::new() })
             });
             let table = Table { sets: sets.collect(), chains: OrdMap::new() };
@@ -153,7 +155,7 @@ impl Rendered {
                 };
                 let size = self.sizes.fit(*family, kind, elements.len());
                 if !set.elements.ptr_eq(elements) || set.spec.size != size {
-                    let set = Set { spec: kind.spec(size), elements: elements.clone() };
+                    let set = Set { spec: kind.spec(*family, size), elements: elements.clone() };
                     table.sets.insert(kind.name(), set);
                 }
             }

@@ -2,6 +2,7 @@
 
 use closeby_nft::{DataKind, Family, Field, Name, SetSpec};
 
+use super::sticky;
 use crate::compile::{Facts, LocalAddresses};
 
 /// Each set or map of a table.
@@ -31,6 +32,20 @@ pub enum SetKind {
     NodeEndpoints,
     /// NodePort and slot to endpoint on this node.
     NodeLocalEndpoints,
+    /// Address, port and slot to token, where clients are remembered.
+    Tokens,
+    /// NodePort and slot to token.
+    NodeTokens,
+    /// NodePort and slot to token, of endpoints on this node.
+    NodeLocalTokens,
+    /// Address, port and token to endpoint.
+    StickyEndpoints,
+    /// NodePort and token to endpoint.
+    NodeStickyEndpoints,
+    /// NodePort and token to endpoint on this node.
+    NodeLocalStickyEndpoints,
+    /// Whose client to token: what packets remember.
+    Affinity,
     /// Refused: nobody has an endpoint.
     RejectServices,
     /// Dropped: only other nodes have endpoints.
@@ -45,7 +60,7 @@ pub enum SetKind {
 
 impl SetKind {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 23] = [
         Self::Vips,
         Self::ClusterIps,
         Self::NodeIps,
@@ -57,6 +72,13 @@ impl SetKind {
         Self::Endpoints,
         Self::NodeEndpoints,
         Self::NodeLocalEndpoints,
+        Self::Tokens,
+        Self::NodeTokens,
+        Self::NodeLocalTokens,
+        Self::StickyEndpoints,
+        Self::NodeStickyEndpoints,
+        Self::NodeLocalStickyEndpoints,
+        Self::Affinity,
         Self::RejectServices,
         Self::DropServices,
         Self::RejectNodePorts,
@@ -91,6 +113,13 @@ impl SetKind {
             Self::Endpoints => "endpoints",
             Self::NodeEndpoints => "node-endpoints",
             Self::NodeLocalEndpoints => "node-local-endpoints",
+            Self::Tokens => "tokens",
+            Self::NodeTokens => "node-tokens",
+            Self::NodeLocalTokens => "node-local-tokens",
+            Self::StickyEndpoints => "sticky-endpoints",
+            Self::NodeStickyEndpoints => "node-sticky-endpoints",
+            Self::NodeLocalStickyEndpoints => "node-local-sticky-endpoints",
+            Self::Affinity => "affinity",
             Self::RejectServices => "reject-services",
             Self::DropServices => "drop-services",
             Self::RejectNodePorts => "reject-node-ports",
@@ -107,7 +136,7 @@ impl SetKind {
 
     /// What is looked up in it.
     #[must_use]
-    pub fn key(self) -> Vec<Field> {
+    pub fn key(self, family: Family) -> Vec<Field> {
         // In a declaration any modulus does; nft wants one.
         const SLOT: Field = Field::Random { modulus: 2 };
         match self {
@@ -118,16 +147,31 @@ impl SetKind {
             | Self::RejectNodePorts
             | Self::DropNodePorts => NODE_PORT.to_vec(),
             Self::Entries | Self::Picks => vec![Field::Priority],
-            Self::Endpoints => [&ADDRESS[..], &[SLOT]].concat(),
-            Self::NodeEndpoints | Self::NodeLocalEndpoints => [&NODE_PORT[..], &[SLOT]].concat(),
+            Self::Endpoints | Self::Tokens => [&ADDRESS[..], &[SLOT]].concat(),
+            Self::NodeEndpoints
+            | Self::NodeLocalEndpoints
+            | Self::NodeTokens
+            | Self::NodeLocalTokens => [&NODE_PORT[..], &[SLOT]].concat(),
+            Self::StickyEndpoints => [&ADDRESS[..], &[Field::Priority]].concat(),
+            Self::NodeStickyEndpoints | Self::NodeLocalStickyEndpoints => {
+                [&NODE_PORT[..], &[Field::Priority]].concat()
+            }
+            Self::Affinity => sticky::declared(family).to_vec(),
             Self::Hairpin => vec![Field::Saddr, Field::Daddr, Field::L4Proto, Field::Dport],
         }
     }
 
     /// Its declaration.
     #[must_use]
-    pub fn spec(self, size: u32) -> SetSpec {
-        SetSpec { key: self.key(), data: self.data(), size, dynamic: false }
+    pub fn spec(self, family: Family, size: u32) -> SetSpec {
+        let dynamic = self == Self::Affinity;
+        SetSpec { key: self.key(family), data: self.data(), size, dynamic }
+    }
+
+    /// The size that it always has; `None` if it grows with what it holds.
+    #[must_use]
+    pub fn fixed_size(self) -> Option<u32> {
+        (self == Self::Affinity).then_some(sticky::AFFINITY_SIZE)
     }
 
     fn data(self) -> DataKind {
@@ -140,13 +184,20 @@ impl SetKind {
             | Self::RejectNodePorts
             | Self::DropNodePorts
             | Self::Hairpin => DataKind::None,
-            Self::Classes | Self::NodeClasses | Self::NodeLocalClasses => {
-                DataKind::Fields(vec![Field::Priority])
-            }
+            Self::Classes
+            | Self::NodeClasses
+            | Self::NodeLocalClasses
+            | Self::Tokens
+            | Self::NodeTokens
+            | Self::NodeLocalTokens
+            | Self::Affinity => DataKind::Fields(vec![Field::Priority]),
             Self::Entries | Self::Picks => DataKind::Verdict,
-            Self::Endpoints | Self::NodeEndpoints | Self::NodeLocalEndpoints => {
-                DataKind::Fields(vec![Field::Daddr, Field::Dport])
-            }
+            Self::Endpoints
+            | Self::NodeEndpoints
+            | Self::NodeLocalEndpoints
+            | Self::StickyEndpoints
+            | Self::NodeStickyEndpoints
+            | Self::NodeLocalStickyEndpoints => DataKind::Fields(vec![Field::Daddr, Field::Dport]),
         }
     }
 }
