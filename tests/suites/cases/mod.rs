@@ -19,6 +19,14 @@ pub(crate) type Case = (&'static str, fn());
 pub(crate) const ALL: &[Case] = &[
     ("same_as_nft::committed_is_what_nft_loads", same_as_nft::committed_is_what_nft_loads),
     ("same_as_nft::our_tables_are_what_nft_loads", same_as_nft::our_tables_are_what_nft_loads),
+    (
+        "same_as_nft::our_tables_with_affinity_are_what_nft_loads",
+        same_as_nft::our_tables_with_affinity_are_what_nft_loads,
+    ),
+    (
+        "same_as_nft::a_listing_of_our_tables_with_affinity_loads_again",
+        same_as_nft::a_listing_of_our_tables_with_affinity_loads_again,
+    ),
     ("same_as_nft::a_listing_loads_again", same_as_nft::a_listing_loads_again),
     (
         "same_as_nft::a_listing_of_our_tables_loads_again",
