@@ -25,7 +25,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
 /// The node's address and two Services' worth of everything, so that whoever
-/// comes, comes back: each port of each Service at two entries, two clients.
+/// comes, comes back: each port of each Service at three entries, two clients.
 const PORTS: [(&str, u16); 2] = [("http", 80), ("admin", 81)];
 const ENDPOINTS: u8 = 6;
 
@@ -70,6 +70,7 @@ fn service() -> impl Strategy<Value = Change> {
         });
         Change::Service(Service {
             ports: ports.collect(),
+            load_balancer_ips: Family::BOTH.map(|family| addr(family, 20, number)).to_vec(),
             affinity: timeout_s.map(|timeout_s| Affinity { timeout_s }),
             ..small::service(number, true, is_local)
         })
@@ -96,13 +97,13 @@ fn slice() -> impl Strategy<Value = Change> {
 /// A connection of a pod of this node or of somebody outside.
 fn probe(family: Family) -> impl Strategy<Value = Probe> {
     let place = 0..PORTS.len();
-    (any::<bool>(), 0..2_u8, place, any::<bool>()).prop_map(move |(pod, number, place, by_node)| {
+    (any::<bool>(), 0..2_u8, place, 0..3_u8).prop_map(move |(pod, number, place, entry)| {
         let (iif, source) =
             if pod { ("cbr0", addr(family, 0xf4, 99)) } else { ("eth0", addr(family, 7, 7)) };
-        let (destination, port) = if by_node {
-            (addr(family, 9, 1), node_port(number, place))
-        } else {
-            (addr(family, 96, number), PORTS[place].1)
+        let (destination, port) = match entry {
+            0 => (addr(family, 9, 1), node_port(number, place)),
+            1 => (addr(family, 20, number), PORTS[place].1),
+            _ => (addr(family, 96, number), PORTS[place].1),
         };
         let iif = Some(iif.to_owned());
         Probe { iif, source, destination, proto: L4Proto::Tcp, port }

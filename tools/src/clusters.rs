@@ -48,6 +48,8 @@ pub fn facts() -> Arc<Facts> {
             ip: LocalAddresses::These([ip("192.0.2.1")].into()),
             ip6: LocalAddresses::These([ip("fd00::1")].into()),
         },
+        primary_addresses: [ip("192.0.2.1"), ip("fd00::1")].into(),
+        service_cidrs: [].into(),
     })
 }
 

@@ -22,8 +22,8 @@ use std::sync::Arc;
 
 pub use facts::{DetectLocal, Facts, LocalAddresses, MarkBit, NodePortAddresses};
 pub use plan::{
-    Backend, Entry, Frontend, Generation, Masquerade, NodePlan, Pool, PortPlan, Reach, ServicePlan,
-    Sticky, Why,
+    Backend, Entry, Frontend, Generation, Masquerade, NodePlan, Pool, PortPlan, Reach, Served,
+    ServicePlan, Sticky, Way, Why,
 };
 
 use crate::model::{Cluster, Dirty, Service, ServiceName};

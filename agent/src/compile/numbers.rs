@@ -133,7 +133,8 @@ mod tests {
 
     fn owner(age: u8, name: u8) -> Arc<Owner> {
         let service = ServiceName::new("shop", &format!("s{name}"));
-        let standing = Standing { created_s: age.into(), uid: "".into(), service };
+        let standing =
+            Standing { is_external: false, created_s: age.into(), uid: "".into(), service };
         let port = PortName::from("http");
         Arc::new(Owner { standing: Arc::new(standing), port, proto: L4Proto::Tcp })
     }
@@ -153,7 +154,8 @@ mod tests {
     fn number_of_one(name: &str) -> Option<u32> {
         let mut numbers = Numbers::<NUMBERS_MAX>::default();
         let service = ServiceName::new("shop", name);
-        let standing = Standing { created_s: 0, uid: "".into(), service: service.clone() };
+        let standing =
+            Standing { is_external: false, created_s: 0, uid: "".into(), service: service.clone() };
         let port = PortName::from("http");
         let owner = Owner { standing: Arc::new(standing), port: port.clone(), proto: L4Proto::Tcp };
         numbers.enter(Arc::new(owner), &mut BTreeSet::new());

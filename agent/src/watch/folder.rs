@@ -4,13 +4,15 @@
 //! what a file gave stays while the file cannot be read, so that a slip in an
 //! editor takes no Service down.
 
+mod relations;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::convert::{self, Converted, LABEL_SERVICE_NAME, Source};
+use super::convert::{self, Converted, Source};
 use super::documents::{self, Document, Format};
 use super::known::unknown_fields;
 use crate::model::{
@@ -163,15 +165,8 @@ pub fn assemble(files: &BTreeMap<Arc<str>, Arc<FileContent>>) -> World {
             world.notes.extend(object.notes.iter().cloned());
         }
     }
-    let orphans = world.objects.iter().filter_map(|(id, change)| match &**change {
-        Change::Slice(slice) => {
-            let service = Identity::Service(slice.service.clone());
-            (!world.objects.contains_key(&service)).then(|| orphan(id, &slice.service, origin[id]))
-        }
-        _ => None,
-    });
-    let orphans: Vec<Note> = orphans.collect();
-    world.notes.extend(orphans);
+    let notes = relations::notes(&world, &origin);
+    world.notes.extend(notes);
     world
 }
 
@@ -182,15 +177,6 @@ fn duplicate(id: &Identity, path: &Arc<str>, first: &Arc<str>) -> Note {
         format!("appears in {first} too; the one there is taken. Delete one of them")
     };
     Note { object: id.to_ref(path), field: String::new(), problem }
-}
-
-fn orphan(id: &Identity, service: &ServiceName, path: &Arc<str>) -> Note {
-    let service = shown(&service.to_string());
-    Note {
-        object: id.to_ref(path),
-        field: format!("metadata.labels[{LABEL_SERVICE_NAME}]"),
-        problem: format!("there is no Service {service}; the slice has no effect until there is"),
-    }
 }
 
 /// What makes `next` of `previous`; of nothing, everything, and that it is

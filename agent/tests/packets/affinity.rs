@@ -16,7 +16,10 @@ use libtest_mimic::Failed;
 use serde_json::json;
 
 use super::Trials;
-use super::rig::{BY_NODE_RANGE, PATIENCE, Rig, Site, at_node, at_vip, check, nft, service, until};
+use super::rig::{
+    BY_NODE_RANGE, PATIENCE, Rig, Site, at_balancer, at_external_ip, at_node, at_vip, check,
+    exposed, nft, until,
+};
 
 pub(crate) const ALL: Trials = &[
     ("a_client_stays_at_every_entry", a_client_stays_at_every_entry),
@@ -34,7 +37,7 @@ const LONG_S: u32 = 10_800;
 
 fn put(site: &mut Site<'_>, timeout_s: Option<u32>, pods: &[&str]) -> Result<(), Failed> {
     let backends: Vec<&Host> = pods.iter().map(|pod| site.pod(pod)).collect();
-    let mut objects = service("web", 1).objects(&backends);
+    let mut objects = exposed("web", 1).objects(&backends);
     if let Some(timeout_s) = timeout_s {
         objects[0]["spec"]["sessionAffinity"] = json!("ClientIP");
         objects[0]["spec"]["sessionAffinityConfig"] =
@@ -84,14 +87,18 @@ fn a_client_stays_at_every_entry(rig: &Rig) -> Result<(), Failed> {
     let mut site = started(rig, Some(LONG_S), &PODS)?;
     let mut differ = false;
     for family in Family::BOTH {
-        let entries = [at_vip(1, family), at_node(site.node, 1, family)];
+        let entries = [
+            at_vip(1, family),
+            at_node(site.node, 1, family),
+            at_balancer(1, family),
+            at_external_ip(1, family),
+        ];
         for client in [site.pod("a1"), site.node, site.outside()] {
             let met = Proto::BOTH.map(|proto| {
-                let at = entries.map(|to| stays(client, to, proto));
-                let [by_vip, by_node] = at;
-                let (by_vip, by_node) = (by_vip?, by_node?);
-                check(by_vip == by_node, "the same at every entry", &(&by_vip, &by_node))?;
-                Ok::<_, Failed>(by_vip)
+                let met = entries.map(|to| stays(client, to, proto));
+                let met = met.into_iter().collect::<Result<BTreeSet<_>, _>>()?;
+                check(met.len() == 1, "the same at every entry", &met)?;
+                Ok::<_, Failed>(met)
             });
             let [tcp, udp] = met;
             differ |= tcp? != udp?;
@@ -99,16 +106,17 @@ fn a_client_stays_at_every_entry(rig: &Rig) -> Result<(), Failed> {
     }
     check(differ, "ports remember apart: six of six alike", &differ)?;
     // Nor does a policy that leaves the outside one endpoint mix anything up.
-    let mut web = service("web", 1);
+    let mut web = exposed("web", 1);
     web.external_local = true;
     let mut objects = web.objects(&PODS.map(|pod| site.pod(pod)));
     objects[0]["spec"]["sessionAffinity"] = json!("ClientIP");
     site.write_and_wait("web", &objects)?;
     for family in Family::BOTH {
-        let to = at_node(site.node, 1, family);
-        let pod = stays(site.outside(), to, Proto::Tcp)?;
-        check(pod == "a2", "the endpoint of this node", &pod)?;
-        stays(site.pod("a1"), to, Proto::Tcp)?;
+        for to in [at_node(site.node, 1, family), at_balancer(1, family)] {
+            let pod = stays(site.outside(), to, Proto::Tcp)?;
+            check(pod == "a2", "the endpoint of this node", &pod)?;
+            stays(site.pod("a1"), to, Proto::Tcp)?;
+        }
     }
     Ok(())
 }
@@ -137,7 +145,7 @@ fn a_client_stays_until_its_time_is_over(rig: &Rig) -> Result<(), Failed> {
 fn affinity_is_switched_on_and_off(rig: &Rig) -> Result<(), Failed> {
     let mut site = started(rig, Some(LONG_S), &PODS)?;
     for family in Family::BOTH {
-        for to in [at_vip(1, family), at_node(site.node, 1, family)] {
+        for to in [at_vip(1, family), at_node(site.node, 1, family), at_balancer(1, family)] {
             put(&mut site, None, &PODS)?;
             roams(site.pod("a1"), to)?;
             roams(site.outside(), to)?;

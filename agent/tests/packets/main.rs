@@ -11,6 +11,7 @@
 mod adoption;
 mod affinity;
 mod changes;
+mod external;
 mod matrix;
 mod repair;
 mod rig;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
     let parts = [
         matrix::ALL,
         verdicts::ALL,
+        external::ALL,
         changes::ALL,
         affinity::ALL,
         adoption::ALL,

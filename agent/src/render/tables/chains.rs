@@ -5,6 +5,7 @@
 //! was sent to an endpoint is never judged again; and `reject` would not work
 //! in prerouting before kernel 5.9.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use closeby_nft::ruleset::{ChainType, HookPoint};
@@ -14,6 +15,7 @@ use imbl::OrdMap;
 
 use super::class::{Class, Kind};
 use super::sets::{ADDRESS, NODE_PORT, SetKind};
+use super::source::{CLUSTER, EXTERNAL_LOCAL, LOCAL, NODE, Source};
 use super::sticky;
 use crate::compile::{DetectLocal, Facts, LocalAddresses};
 
@@ -27,6 +29,21 @@ pub fn of_node(facts: &Facts, family: Family) -> OrdMap<Name, Chain> {
     let dispatch = node.dispatch_chains().into_iter();
     let dispatch = dispatch.map(|(name, rules)| (Name::from(name), Chain { hook: None, rules }));
     base.chain(dispatch).collect()
+}
+
+/// The chains that check who may use a load balancer: there only if not
+/// everybody may, for they cost each packet a little. `lens` are the lengths of
+/// the prefixes in use.
+pub fn of_sources(
+    facts: &Facts,
+    family: Family,
+    lens: &BTreeSet<u8>,
+) -> impl Iterator<Item = (Name, Chain)> {
+    let node = Node { facts, family };
+    let base = node.source_base_chains().into_iter();
+    let base = base.map(|(name, hook, rules)| (name, Chain { hook: Some(hook), rules }));
+    let ranges = Chain { hook: None, rules: node.source_ranges(lens) };
+    base.chain([(SOURCE_RANGES, ranges)]).map(|(name, chain)| (Name::from(name), chain))
 }
 
 /// The chains that a class needs, its own first; another class of the same
@@ -45,9 +62,9 @@ const SERVICE_ADDRESS: &str = "service-address";
 const NODE_ADDRESS: &str = "node-address";
 const SERVICES_CHECK: &str = "services-check";
 const NODE_PORTS_CHECK: &str = "node-ports-check";
+const CLUSTER_IPS_CHECK: &str = "cluster-ips-check";
+const SOURCE_RANGES: &str = "source-ranges";
 const REFUSE: &str = "refuse";
-/// What the chains for pods of this node are called instead of their kind.
-const PODS: &str = "pods";
 
 /// What the chains of a family depend on besides the classes.
 struct Node<'a> {
@@ -60,14 +77,8 @@ impl Node<'_> {
         use ChainType::{Filter, Nat};
         use HookPoint::{Forward, Input, Output, Postrouting, Prerouting};
         let hook = |kind, point, priority| Hook { kind, point, priority };
-        let new = |rest: Vec<Statement>| [vec![Statement::CtStateNew], rest].concat();
-        let services = || vec![new(vec![jump(SERVICES_CHECK)])];
-        // Whoever asks a ClusterIP for a port it does not have is refused; the
-        // address leads nowhere else.
-        let transit = || {
-            let unknown = new(vec![lookup(&[Field::Daddr], SetKind::ClusterIps), goto(REFUSE)]);
-            [services(), vec![unknown]].concat()
-        };
+        let new = |chain| vec![Statement::CtStateNew, jump(chain)];
+        let transit = || vec![new(SERVICES_CHECK), new(CLUSTER_IPS_CHECK)];
         vec![
             ("nat-prerouting", hook(Nat, Prerouting, -100), vec![vec![jump(SERVICES)]]),
             ("nat-output", hook(Nat, Output, -100), vec![vec![jump(SERVICES)]]),
@@ -75,7 +86,7 @@ impl Node<'_> {
             (
                 "filter-input",
                 hook(Filter, Input, 0),
-                [vec![new(vec![jump(NODE_PORTS_CHECK)])], services()].concat(),
+                vec![new(NODE_PORTS_CHECK), new(SERVICES_CHECK)],
             ),
             ("filter-forward", hook(Filter, Forward, 0), transit()),
             ("filter-output", hook(Filter, Output, 0), transit()),
@@ -83,15 +94,10 @@ impl Node<'_> {
     }
 
     fn dispatch_chains(&self) -> Vec<(&'static str, Vec<Rule>)> {
+        // In one rule, so that what its sender put into a packet's priority
+        // never passes for a class: a port that nobody has ends the rule.
         let to_class = |key: &[Field], classes: SetKind| {
-            vec![vec![priority_from(key, classes)], vec![vmap(SetKind::Entries)]]
-        };
-        // Here a packet may be for the node itself, and what its sender put
-        // into the priority must not pass for a class. To a Service's address
-        // it may: whatever chain it leads to finds no endpoint, and the packet
-        // is refused as one to an unknown port.
-        let to_node_class = |key: &[Field], classes: SetKind| {
-            [vec![vec![Statement::PriorityClear]], to_class(key, classes)].concat()
+            vec![vec![priority_from(key, classes), vmap(SetKind::Entries)]]
         };
         vec![
             (
@@ -102,7 +108,7 @@ impl Node<'_> {
                 ],
             ),
             (SERVICE_ADDRESS, to_class(&ADDRESS, SetKind::Classes)),
-            (NODE_ADDRESS, to_node_class(&NODE_PORT, SetKind::NodeClasses)),
+            (NODE_ADDRESS, to_class(&NODE_PORT, SetKind::NodeClasses)),
             (
                 SERVICES_CHECK,
                 vec![
@@ -122,75 +128,85 @@ impl Node<'_> {
                     ]),
                 ],
             ),
+            (CLUSTER_IPS_CHECK, self.cluster_ips_check()),
             (REFUSE, refuse()),
             (CLUSTER.last, vec![CLUSTER.dnat(1)]),
             (NODE.last, vec![NODE.dnat(1)]),
             (LOCAL.last, vec![LOCAL.dnat(1)]),
+            (EXTERNAL_LOCAL.last, vec![EXTERNAL_LOCAL.dnat(1)]),
         ]
     }
 
-    fn class_chains(&self, class: Class) -> Vec<(String, Vec<Rule>)> {
-        let marked = || Some(vec![self.mark()]);
-        match class.kind {
-            Kind::Cluster => {
-                self.picks(CLUSTER, class, class.kind.as_str(), self.mark_to_cluster_ip())
-            }
-            Kind::Node => self.picks(NODE, class, class.kind.as_str(), marked()),
-            Kind::Local => self.picks(LOCAL, class, class.kind.as_str(), None),
-            Kind::Origin => {
-                let node = Class { kind: Kind::Node, ..class };
-                let pods = class.chain_of(PODS);
-                let mut chains =
-                    vec![(class.to_string(), self.by_origin(&pods, &node.to_string()))];
-                chains.extend(self.class_chains(node));
-                if self.is_pod(Relation::Eq).is_some() {
-                    chains.extend(self.picks(NODE, class, PODS, None));
-                }
-                chains
-            }
-        }
+    /// Whoever asks a ClusterIP for a port it does not have is refused: the
+    /// address leads nowhere else. An address that could be a ClusterIP and is
+    /// none leads nowhere at all; it may have been one a moment ago, and be one
+    /// again.
+    fn cluster_ips_check(&self) -> Vec<Rule> {
+        let mut rules = vec![vec![lookup(&[Field::Daddr], SetKind::ClusterIps), goto(REFUSE)]];
+        rules.extend(self.facts.service_cidrs_of(self.family).map(|prefix| {
+            let inside = Statement::Addr { side: Side::Daddr, relation: Relation::Eq, prefix };
+            vec![inside, Statement::Counter, drop()]
+        }));
+        rules
     }
 
-    /// The chains that draw from a source for a class, the first by the name of
-    /// its kind.
-    fn picks(
-        &self,
-        source: Source,
-        class: Class,
-        kind: &str,
-        marks: Option<Vec<Statement>>,
-    ) -> Vec<(String, Vec<Rule>)> {
-        let name = class.chain_of(kind);
-        let Some(timeout_s) = class.timeout_s else {
-            return vec![(name, source.pick(marks, class.count))];
+    /// Before DNAT, while packets still say which address they were sent to.
+    fn source_base_chains(&self) -> [(&'static str, Hook, Vec<Rule>); 2] {
+        let check = || {
+            let restricted = lookup(&ADDRESS, SetKind::Restricted);
+            vec![vec![Statement::CtStateNew, restricted, jump(SOURCE_RANGES)]]
         };
-        let remember = class.chain_of(source.remember);
-        // Whoever comes back with a dead token forgets it and draws once more.
-        let mut rules = vec![vec![Statement::PriorityClear]];
-        rules.extend(marks);
-        rules.extend([
-            vec![jump(&remember)],
-            sticky::forget(self.family),
-            vec![jump(&remember)],
-            vec![goto(&class.plain().chain_of(kind))],
-        ]);
-        let sets = (source.tokens, source.sticky_endpoints);
-        let remembers =
-            sticky::remember(self.family, class.count, timeout_s, source.frontend, sets);
-        vec![(name, rules), (remember, remembers)]
+        let before_dnat = |point| Hook { kind: ChainType::Filter, point, priority: -110 };
+        [
+            ("filter-prerouting-pre-dnat", before_dnat(HookPoint::Prerouting), check()),
+            ("filter-output-pre-dnat", before_dnat(HookPoint::Output), check()),
+        ]
+    }
+
+    /// One lookup for each length of prefix: as many as there are ranges of it.
+    fn source_ranges(&self, lens: &BTreeSet<u8>) -> Vec<Rule> {
+        let whole = self.family.addr_len() * 8;
+        let allowed = lens.iter().map(|&len| {
+            let source = match usize::from(len) == whole {
+                true => Field::Saddr,
+                false => Field::SaddrNet { len },
+            };
+            let key = [&ADDRESS[..], &[source]].concat();
+            vec![lookup(&key, SetKind::Allowed(len)), Statement::Verdict(Verdict::Return)]
+        });
+        allowed.chain([vec![Statement::Counter, drop()]]).collect()
+    }
+
+    fn class_chains(&self, class: Class) -> Vec<(String, Vec<Rule>)> {
+        let marked = Some(vec![self.mark()]);
+        let (source, marks) = match class.kind {
+            Kind::Cluster => (CLUSTER, self.mark_to_cluster_ip()),
+            Kind::Node => (NODE, marked),
+            Kind::External => (CLUSTER, marked),
+            Kind::Local => (LOCAL, None),
+            Kind::ExternalLocal => (EXTERNAL_LOCAL, None),
+            Kind::Origin => return self.by_origin(class, &NODE_ORIGIN),
+            Kind::ExternalOrigin => return self.by_origin(class, &EXTERNAL_ORIGIN),
+        };
+        source.chains(self.family, class, class.kind.as_str(), marks)
     }
 
     /// externalTrafficPolicy Local: pods of this node and the node itself may
     /// use every endpoint, as if they had asked the ClusterIP (k/k #108526).
-    fn by_origin(&self, pods: &str, node: &str) -> Vec<Rule> {
+    fn by_origin(&self, class: Class, origin: &Origin) -> Vec<(String, Vec<Rule>)> {
+        let all = Class { kind: origin.all, ..class };
+        let pods = class.chain_of(origin.pods);
         let mut rules = vec![vec![Statement::PriorityClear]];
+        let mut chains = self.class_chains(all);
         if let Some(match_pod) = self.is_pod(Relation::Eq) {
-            rules.push(vec![match_pod, goto(pods)]);
+            rules.push(vec![match_pod, goto(&pods)]);
+            chains.extend(origin.source.chains(self.family, class, origin.pods, None));
         }
-        rules.push(vec![Statement::FibLocal(Side::Saddr), goto(node)]);
-        rules.push(vec![priority_from(&NODE_PORT, SetKind::NodeLocalClasses)]);
-        rules.push(vec![vmap(SetKind::Picks)]);
-        rules
+        rules.push(vec![Statement::FibLocal(Side::Saddr), goto(&all.to_string())]);
+        let local = priority_from(origin.source.frontend, origin.local_classes);
+        rules.push(vec![local, vmap(SetKind::Picks)]);
+        chains.insert(0, (class.to_string(), rules));
+        chains
     }
 
     fn masquerading(&self) -> Vec<Rule> {
@@ -252,67 +268,30 @@ impl Node<'_> {
     }
 }
 
-/// What packets are drawn from: how a frontend is named, and where its
-/// endpoints are.
-#[derive(Clone, Copy)]
-struct Source {
-    frontend: &'static [Field],
-    endpoints: SetKind,
-    tokens: SetKind,
-    sticky_endpoints: SetKind,
-    /// The chain of the last draw.
-    last: &'static str,
-    /// The name, but for the class, of chains that remember.
-    remember: &'static str,
+/// Where externalTrafficPolicy Local leads those who ask.
+struct Origin {
+    /// For whoever is inside already.
+    source: Source,
+    /// The node itself: as everybody under policy Cluster.
+    all: Kind,
+    /// The chains of this node's pods.
+    pods: &'static str,
+    /// For others.
+    local_classes: SetKind,
 }
 
-const CLUSTER: Source = Source {
-    frontend: &ADDRESS,
-    endpoints: SetKind::Endpoints,
-    tokens: SetKind::Tokens,
-    sticky_endpoints: SetKind::StickyEndpoints,
-    last: "cluster_any",
-    remember: "remember-cluster",
+const NODE_ORIGIN: Origin = Origin {
+    source: NODE,
+    all: Kind::Node,
+    pods: "pods",
+    local_classes: SetKind::NodeLocalClasses,
 };
-const NODE: Source = Source {
-    frontend: &NODE_PORT,
-    endpoints: SetKind::NodeEndpoints,
-    tokens: SetKind::NodeTokens,
-    sticky_endpoints: SetKind::NodeStickyEndpoints,
-    last: "node_any",
-    remember: "remember-node",
+const EXTERNAL_ORIGIN: Origin = Origin {
+    source: CLUSTER,
+    all: Kind::External,
+    pods: "external-pods",
+    local_classes: SetKind::LocalClasses,
 };
-const LOCAL: Source = Source {
-    frontend: &NODE_PORT,
-    endpoints: SetKind::NodeLocalEndpoints,
-    tokens: SetKind::NodeLocalTokens,
-    sticky_endpoints: SetKind::NodeLocalStickyEndpoints,
-    last: "local_any",
-    remember: "remember-local",
-};
-
-impl Source {
-    /// Rewrites the destination to one of the first `modulus` endpoints.
-    fn dnat(self, modulus: u32) -> Rule {
-        let slot = Field::Random { modulus };
-        let key = [self.frontend, &[slot]].concat();
-        vec![Statement::Dnat { key, map: self.endpoints.name() }]
-    }
-
-    /// Marks, then rewrites the destination to one of `count` endpoints.
-    ///
-    /// What finds none raced with a commit: the class was read before it and
-    /// the slot after it. It gets slot 0, which is there as long as any is, in
-    /// a chain that all counts share: the kernel checks every element that is
-    /// added against every rule that looks it up.
-    fn pick(self, marks: Option<Vec<Statement>>, count: u16) -> Vec<Rule> {
-        let mut rules = vec![vec![Statement::PriorityClear]];
-        rules.extend(marks);
-        rules.push(self.dnat(u32::from(count)));
-        rules.push(vec![goto(self.last)]);
-        rules
-    }
-}
 
 /// Refuses at once. TCP gets a reset: ICMP errors are rate limited, and half
 /// of 300 quick connections to a plain `reject` timed out.
@@ -345,11 +324,11 @@ fn vmap(map: SetKind) -> Statement {
     Statement::Vmap { key: vec![Field::Priority], map: map.name() }
 }
 
-fn jump(chain: &str) -> Statement {
+pub(super) fn jump(chain: &str) -> Statement {
     Statement::Verdict(Verdict::Jump(chain.into()))
 }
 
-fn goto(chain: &str) -> Statement {
+pub(super) fn goto(chain: &str) -> Statement {
     Statement::Verdict(Verdict::Goto(chain.into()))
 }
 

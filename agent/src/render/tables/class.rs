@@ -55,6 +55,24 @@ pub enum Kind {
     Origin,
     /// To a NodePort, among the endpoints of this node.
     Local,
+    /// To an external or load balancer address, everybody masqueraded.
+    External,
+    /// To such an address under policy Local: by who asks.
+    ExternalOrigin,
+    /// To such an address, among the endpoints of this node.
+    ExternalLocal,
+}
+
+impl Kind {
+    const ALL: [Self; 7] = [
+        Self::Cluster,
+        Self::Node,
+        Self::Origin,
+        Self::Local,
+        Self::External,
+        Self::ExternalOrigin,
+        Self::ExternalLocal,
+    ];
 }
 
 impl Class {
@@ -85,6 +103,9 @@ impl Class {
             Kind::Node => 2,
             Kind::Origin => 3,
             Kind::Local => 4,
+            Kind::External => 5,
+            Kind::ExternalOrigin => 6,
+            Kind::ExternalLocal => 7,
         };
         let count = u32::from(self.count);
         match self.timeout_s {
@@ -103,16 +124,20 @@ impl Class {
     #[must_use]
     pub fn dispatch(self) -> SetKind {
         match self.kind {
-            Kind::Cluster | Kind::Node | Kind::Origin => SetKind::Entries,
-            Kind::Local => SetKind::Picks,
+            Kind::Cluster | Kind::Node | Kind::Origin | Kind::External | Kind::ExternalOrigin => {
+                SetKind::Entries
+            }
+            Kind::Local | Kind::ExternalLocal => SetKind::Picks,
         }
     }
 
     /// The classes of the other kinds that are the same otherwise.
     pub fn with_other_kinds(self) -> impl Iterator<Item = Self> {
         let own = self.kind;
-        let kinds = [Kind::Cluster, Kind::Node, Kind::Origin, Kind::Local].into_iter();
-        kinds.filter(move |kind| *kind != own).map(move |kind| Self { kind, ..self })
+        Kind::ALL
+            .into_iter()
+            .filter(move |kind| *kind != own)
+            .map(move |kind| Self { kind, ..self })
     }
 
     /// The chain that does something for this class.
@@ -146,6 +171,9 @@ impl Kind {
             Self::Node => "node",
             Self::Origin => "origin",
             Self::Local => "local",
+            Self::External => "external",
+            Self::ExternalOrigin => "external-origin",
+            Self::ExternalLocal => "external-local",
         }
     }
 }

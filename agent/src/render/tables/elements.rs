@@ -8,7 +8,7 @@ use super::class::{Class, Kind};
 use super::sets::SetKind;
 use super::sticky;
 use crate::compile::{
-    Backend, Entry, Facts, Frontend, LocalAddresses, Masquerade, PortPlan, Reach,
+    Backend, Entry, Facts, Frontend, LocalAddresses, Masquerade, PortPlan, Served, Sticky, Way,
 };
 
 /// One contribution.
@@ -26,19 +26,23 @@ pub enum Item {
 
 /// What a port of a Service contributes.
 pub fn of_port(port: &PortPlan, give: &mut impl FnMut(Item)) {
-    for (frontend, entry) in &port.frontends {
-        match *frontend {
-            Frontend::ClusterIp { addr, proto, port: number } => {
+    for served in &port.served {
+        match served.frontend {
+            Frontend::Address { addr, proto, port: number } => {
                 let at = Key::new().addr(addr);
-                give(Item::Shared(SetKind::ClusterIps, at.clone()));
-                if matches!(entry, Entry::Forward { .. } | Entry::ByOrigin) {
+                if served.way == Way::ClusterIp {
+                    give(Item::Shared(SetKind::ClusterIps, at.clone()));
+                }
+                if matches!(served.entry, Entry::Forward { .. } | Entry::ByOrigin) {
                     give(Item::Shared(SetKind::Vips, at.clone()));
                 }
-                frontend_items(port, *entry, &at.proto(proto).port(number), &ADDRESSED, give);
+                let at = at.proto(proto).port(number);
+                source_items(served, &at, give);
+                frontend_items(port, served.entry, &at, &ADDRESSED, give);
             }
             Frontend::NodePort { proto, port: number, .. } => {
                 let at = Key::new().proto(proto).port(number);
-                frontend_items(port, *entry, &at, &ON_NODE, give);
+                frontend_items(port, served.entry, &at, &ON_NODE, give);
             }
         }
     }
@@ -47,32 +51,76 @@ pub fn of_port(port: &PortPlan, give: &mut impl FnMut(Item)) {
     }
 }
 
-/// The sets of one way of naming a frontend.
+/// Who may use a frontend.
+fn source_items(served: &Served, at: &Key, give: &mut impl FnMut(Item)) {
+    let Some(sources) = &served.sources else { return };
+    give(Item::Own(SetKind::Restricted, at.clone(), Data::None));
+    for prefix in sources.iter() {
+        let key = at.clone().addr(prefix.addr());
+        give(Item::Own(SetKind::Allowed(prefix.len()), key, Data::None));
+    }
+}
+
+/// The sets and classes of one way of naming a frontend.
 struct Sets {
+    anywhere: PoolSets,
+    on_node: PoolSets,
+    reject: SetKind,
+    drop: SetKind,
+    /// Everybody is masqueraded.
+    all: Kind,
+    /// By who asks.
+    origin: Kind,
+    /// Among the endpoints of this node.
+    local: Kind,
+}
+
+/// Where the endpoints that a frontend draws from are.
+struct PoolSets {
     classes: SetKind,
     endpoints: SetKind,
     tokens: SetKind,
     sticky_endpoints: SetKind,
-    reject: SetKind,
-    drop: SetKind,
 }
 
 const ADDRESSED: Sets = Sets {
-    classes: SetKind::Classes,
-    endpoints: SetKind::Endpoints,
-    tokens: SetKind::Tokens,
-    sticky_endpoints: SetKind::StickyEndpoints,
+    anywhere: PoolSets {
+        classes: SetKind::Classes,
+        endpoints: SetKind::Endpoints,
+        tokens: SetKind::Tokens,
+        sticky_endpoints: SetKind::StickyEndpoints,
+    },
+    on_node: PoolSets {
+        classes: SetKind::LocalClasses,
+        endpoints: SetKind::LocalEndpoints,
+        tokens: SetKind::LocalTokens,
+        sticky_endpoints: SetKind::LocalStickyEndpoints,
+    },
     reject: SetKind::RejectServices,
     drop: SetKind::DropServices,
+    all: Kind::External,
+    origin: Kind::ExternalOrigin,
+    local: Kind::ExternalLocal,
 };
 
 const ON_NODE: Sets = Sets {
-    classes: SetKind::NodeClasses,
-    endpoints: SetKind::NodeEndpoints,
-    tokens: SetKind::NodeTokens,
-    sticky_endpoints: SetKind::NodeStickyEndpoints,
+    anywhere: PoolSets {
+        classes: SetKind::NodeClasses,
+        endpoints: SetKind::NodeEndpoints,
+        tokens: SetKind::NodeTokens,
+        sticky_endpoints: SetKind::NodeStickyEndpoints,
+    },
+    on_node: PoolSets {
+        classes: SetKind::NodeLocalClasses,
+        endpoints: SetKind::NodeLocalEndpoints,
+        tokens: SetKind::NodeLocalTokens,
+        sticky_endpoints: SetKind::NodeLocalStickyEndpoints,
+    },
     reject: SetKind::RejectNodePorts,
     drop: SetKind::DropNodePorts,
+    all: Kind::Node,
+    origin: Kind::Origin,
+    local: Kind::Local,
 };
 
 fn frontend_items(
@@ -82,45 +130,43 @@ fn frontend_items(
     sets: &Sets,
     give: &mut impl FnMut(Item),
 ) {
+    let mut give_pool = |backends: &[Backend], kind, sets: &PoolSets| {
+        pool_items((backends, kind), port.sticky, at, sets, give);
+    };
+    let local = &port.local.backends;
     match entry {
         Entry::Forward { reach, masquerade } => {
             let kind = match masquerade {
                 Masquerade::NotPods => Kind::Cluster,
-                Masquerade::All => Kind::Node,
+                Masquerade::All => sets.all,
             };
-            give_pool((kind, reach), port, at, sets, give);
+            give_pool(&port.pool(reach).backends, kind, &sets.anywhere);
         }
         Entry::ByOrigin => {
-            give_pool((Kind::Origin, Reach::Cluster), port, at, sets, give);
-            if port.pool(Reach::Local).backends.is_empty() {
-                give(Item::Own(sets.drop, at.clone(), Data::None));
-            } else {
-                give_pool((Kind::Local, Reach::Local), port, at, &LOCAL_ON_NODE, give);
+            give_pool(&port.cluster.backends, sets.origin, &sets.anywhere);
+            if !local.is_empty() {
+                give_pool(local, sets.local, &sets.on_node);
             }
         }
+        Entry::Drop | Entry::Reject => {}
+    }
+    match entry {
+        Entry::ByOrigin if local.is_empty() => give(Item::Own(sets.drop, at.clone(), Data::None)),
         Entry::Drop => give(Item::Own(sets.drop, at.clone(), Data::None)),
         Entry::Reject => give(Item::Own(sets.reject, at.clone(), Data::None)),
+        Entry::Forward { .. } | Entry::ByOrigin => {}
     }
 }
 
-const LOCAL_ON_NODE: Sets = Sets {
-    classes: SetKind::NodeLocalClasses,
-    endpoints: SetKind::NodeLocalEndpoints,
-    tokens: SetKind::NodeLocalTokens,
-    sticky_endpoints: SetKind::NodeLocalStickyEndpoints,
-    ..ON_NODE
-};
-
-/// A frontend that leads to a pool through chains of this kind.
-fn give_pool(
-    (kind, reach): (Kind, Reach),
-    port: &PortPlan,
+/// A frontend that draws from these backends, through chains of this kind.
+fn pool_items(
+    (backends, kind): (&[Backend], Kind),
+    sticky: Option<Sticky>,
     at: &Key,
-    sets: &Sets,
+    sets: &PoolSets,
     give: &mut impl FnMut(Item),
 ) {
-    let backends = &port.pool(reach).backends;
-    let timeout_s = port.sticky.map(|sticky| sticky.timeout_s);
+    let timeout_s = sticky.map(|sticky| sticky.timeout_s);
     let class = Class { timeout_s, ..Class::new(kind, backends.len()) };
     let number = |number| Data::Value(Value::new().number(number));
     let target =
@@ -129,7 +175,7 @@ fn give_pool(
     give(Item::Own(sets.classes, at.clone(), number(class.number())));
     let slots = (0..).zip(backends.iter().map(target));
     give(Item::Pool(sets.endpoints, at.clone(), in_order(slots)));
-    if let Some(sticky) = port.sticky {
+    if let Some(sticky) = sticky {
         // What cannot be remembered is drawn as without affinity.
         give(Item::Class(class.plain()));
         let tokens = sticky::tokens(sticky.number, backends);

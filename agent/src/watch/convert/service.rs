@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use closeby_nft::{Family, L4Proto};
+use closeby_nft::{Family, L4Proto, Port};
 
 use super::super::loose::Loose;
 use super::super::objects;
@@ -213,7 +213,7 @@ fn node_port(
     proto: L4Proto,
     before: &[ServicePort],
     notes: &mut Notes,
-) -> Option<closeby_nft::Port> {
+) -> Option<Port> {
     let outcome = "this NodePort is left out";
     let field = format_args!("spec.ports[{place}].nodePort");
     let number = *notes.read(field, &raw.node_port, outcome)?;
@@ -227,11 +227,33 @@ fn node_port(
             notes.add(field, format!("{port}/{proto} appears twice; {outcome}"));
             None
         }
-        Ok(port) => Some(port),
+        Ok(port) => {
+            if let Some(whose) = others_port(port, proto) {
+                let problem = format!(
+                    "{port} is {whose} as a rule; where this NodePort is served, the Service \
+                     answers instead"
+                );
+                notes.add(field, problem);
+            }
+            Some(port)
+        }
         Err(problem) => {
             notes.add(field, format!("{problem}; {outcome}"));
             None
         }
+    }
+}
+
+/// Whose port of a node this is: outside the API's usual range for NodePorts
+/// (30000 to 32767), but the range can be changed.
+fn others_port(port: Port, proto: L4Proto) -> Option<&'static str> {
+    match (proto, port.get()) {
+        (L4Proto::Tcp, 22) => Some("SSH's"),
+        (L4Proto::Tcp, 6443) => Some("the API server's"),
+        (L4Proto::Tcp, 10_249) => Some("where this proxy's metrics are"),
+        (L4Proto::Tcp, 10_250) => Some("the kubelet's"),
+        (L4Proto::Tcp, 10_256) => Some("where this proxy's health is asked for"),
+        _ => None,
     }
 }
 

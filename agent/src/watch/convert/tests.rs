@@ -162,6 +162,19 @@ spec.ports[11].name: 8 is no text; this port is left out"
 }
 
 #[test]
+fn x04_node_ports_of_others() {
+    let list = "{type: NodePort, clusterIP: 10.0.0.1, ports: [{name: a, port: 80, nodePort: \
+                10250}, {name: b, port: 80, protocol: UDP, nodePort: 10250}, {name: c, port: 81, \
+                nodePort: 65535}]}";
+    assert_eq!(
+        spec(list),
+        "default/web 10.0.0.1 a:80/tcp@10250 b:80/udp@10250 c:81/tcp@65535\n\
+         spec.ports[0].nodePort: 10250 is the kubelet's as a rule; where this NodePort is served, \
+         the Service answers instead"
+    );
+}
+
+#[test]
 fn x05_families_that_do_not_match() {
     check(
         &[

@@ -100,6 +100,19 @@ fn of_two_the_first_is_taken() {
 }
 
 #[test]
+fn x15_an_endpoint_that_is_a_services_address_is_noted() {
+    let slice = WEB_SLICE.replace("10.244.1.5", "10.96.0.10");
+    assert_ne!(slice, WEB_SLICE);
+    let world = world(&[("a.yaml", WEB), ("b.yaml", &slice)]);
+    assert_eq!(
+        told(&world.notes),
+        "b.yaml: EndpointSlice shop/web-1: endpoints: 10.96.0.10 is an address of Service \
+         shop/web; whoever is sent there is not sent on to that Service's endpoints. Write those \
+         instead"
+    );
+}
+
+#[test]
 fn service_cidrs_are_read_as_kubectl_writes_them() {
     let version = "apiVersion: networking.k8s.io/v1\nkind: ServiceCIDR";
     let rest = "metadata: {name: kubernetes}, spec: {cidrs: [10.96.0.0/16]}";
