@@ -65,6 +65,9 @@ pub struct Answer {
     pub tier: Option<&'static str>,
     /// Why, in words.
     pub reason: String,
+    /// How long a client keeps its endpoint after its last new connection, in
+    /// seconds; `null` if each connection is drawn by itself.
+    pub affinity_s: Option<u32>,
     /// Whether the source address is replaced by the node's, for any endpoint.
     pub masquerade: bool,
     /// All endpoints of the Service port, those in use marked.
@@ -121,6 +124,10 @@ pub fn explain(question: &Question, known: &Knowledge<'_>) -> Answer {
         }),
         tier,
         reason,
+        affinity_s: found
+            .as_ref()
+            .and_then(|found| found.port.sticky)
+            .map(|sticky| sticky.timeout_s),
         masquerade: outcomes.iter().any(|outcome| outcome.masqueraded),
         endpoints: found.map(|found| endpoints(&found, &chosen, known)).unwrap_or_default(),
         path: first
@@ -351,6 +358,12 @@ impl fmt::Display for Answer {
             _ => "",
         };
         writeln!(f, "  from     {origin}{source}")?;
+        if let Some(seconds) = self.affinity_s.filter(|_| self.verdict == "forward") {
+            writeln!(
+                f,
+                "  affinity a client keeps its endpoint until {seconds} s after its last connection"
+            )?;
+        }
         if self.endpoints.is_empty() { Ok(()) } else { self.write_endpoints(f) }
     }
 }

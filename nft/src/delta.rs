@@ -1,7 +1,8 @@
 //! What it takes to turn one ruleset into another: [`Op`]s in nft's verbs, in
 //! an order that the kernel accepts and that shows no packet a mixture.
 //!
-//! Invariant: `apply(a, diff(a, b)) == b` for every pair of legal rulesets.
+//! Invariant: `apply(a, diff(a, b)) == b` for every pair of legal rulesets, and
+//! what packets put into a dynamic map that stays is never touched.
 //!
 //! The order inside a transaction. Everything is decided by the kernel at one
 //! instant, but it checks each message when it reads it:
@@ -244,6 +245,9 @@ impl<'a> SetChanges<'a> {
     }
 
     fn elements(&mut self, name: &'a Name, old: &Set, new: &Set) {
+        if new.spec.dynamic {
+            return;
+        }
         let (mut removed, mut added) = (Vec::new(), Vec::new());
         for difference in old.elements.diff(&new.elements) {
             match difference {

@@ -67,6 +67,15 @@ pub enum Found {
     Data(Reg),
 }
 
+/// What `dynset` does to a map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DynsetOp {
+    /// Adds an element, or starts the time of one that is there anew.
+    Update,
+    /// Removes an element; breaks on a miss.
+    Delete,
+}
+
 /// What `reject` answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RejectWith {
@@ -153,6 +162,19 @@ pub enum Expr {
         sreg: Reg,
         /// Where the data goes.
         found: Found,
+    },
+    /// Change the element of a map that packets fill; break when it is full.
+    Dynset {
+        /// How.
+        op: DynsetOp,
+        /// Its name.
+        set: Name,
+        /// First register of the key.
+        key: Reg,
+        /// First register of the data.
+        data: Reg,
+        /// How long the element stays, in milliseconds; 0 where none is added.
+        timeout_ms: u64,
     },
     /// Load a constant.
     Immediate {

@@ -13,8 +13,9 @@ use nix::errno::Errno;
 use crate::apply::{Refused, apply};
 use crate::batch::{Batch, Sealed};
 use crate::delta::{Op, Verb};
+use crate::elements::Elements;
 use crate::kernel::{CommitError, Kernel, ListError, Listing, Receipt, Refusal};
-use crate::ruleset::{Ruleset, TableId};
+use crate::ruleset::{Ruleset, Set, Table, TableId};
 use crate::types::GenId;
 use crate::wire::decode;
 
@@ -150,7 +151,7 @@ impl Kernel for Fake {
 
     fn list(&mut self, tables: &[TableId]) -> Result<Listing, ListError> {
         let found = tables.iter().filter_map(|id| self.ruleset.tables.get_key_value(id));
-        let tables = found.map(|(id, table)| (id.clone(), table.clone())).collect();
+        let tables = found.map(|(id, table)| (id.clone(), as_listed(table))).collect();
         Ok(Listing { ruleset: Ruleset { tables }, gen_id: self.gen_id })
     }
 
@@ -180,6 +181,17 @@ impl Kernel for Fake {
     fn send_limit(&self) -> usize {
         self.send_limit
     }
+}
+
+/// A listing passes over what fills a dynamic map.
+fn as_listed(table: &Table) -> Table {
+    let mut listed = table.clone();
+    let filled = table.sets.iter().filter(|(_, set)| set.spec.dynamic && !set.elements.is_empty());
+    for (name, set) in filled {
+        let empty = Set { spec: set.spec.clone(), elements: Elements::new() };
+        listed.sets.insert(name.clone(), empty);
+    }
+    listed
 }
 
 /// The whole transaction refused, for no operation's fault.

@@ -17,7 +17,7 @@ use crate::name::{NAME_MAX, Name};
 use crate::ruleset::{
     DATA_MAX, Data, DataKind, KEY_MAX, Key, Ruleset, Set, SetSpec, Table, TableId, concat_len,
 };
-use crate::statement::Field;
+use crate::statement::{DYNAMIC_KEY_MAX, Field};
 use crate::text;
 use crate::types::Family;
 
@@ -87,6 +87,9 @@ impl Court<'_, '_> {
             self.fault(object, problem);
             return;
         }
+        if set.spec.dynamic && !set.elements.is_empty() {
+            self.fault(&object, "it has elements, and only packets may fill it");
+        }
         let size = usize::try_from(set.spec.size).unwrap_or(usize::MAX);
         if set.elements.len() > size {
             let count = set.elements.len();
@@ -128,11 +131,16 @@ fn spec_problem(spec: &SetSpec, family: Family) -> Option<String> {
     if spec.size == 0 {
         return Some("its size is 0".to_owned());
     }
-    if spec.key.iter().any(|field| matches!(field, Field::SaddrNet { .. })) {
-        return Some("its key is declared with a mask".to_owned());
-    }
-    if let Some(problem) = fields_problem(&spec.key, family, KEY_MAX) {
+    let longest = if spec.dynamic { DYNAMIC_KEY_MAX } else { KEY_MAX };
+    if let Some(problem) = fields_problem(&spec.key, family, longest) {
         return Some(format!("its key {problem}"));
+    }
+    let has_mask = |fields: &[Field]| fields.iter().any(|field| field.is_masked());
+    if has_mask(&spec.key) || matches!(&spec.data, DataKind::Fields(fields) if has_mask(fields)) {
+        return Some("it is declared with a mask".to_owned());
+    }
+    if spec.dynamic && spec.data != DataKind::Fields(vec![Field::Priority]) {
+        return Some("packets fill it, and it is no map to meta priority".to_owned());
     }
     match &spec.data {
         DataKind::None | DataKind::Verdict => None,
@@ -154,16 +162,23 @@ fn fields_problem(fields: &[Field], family: Family, max: usize) -> Option<String
         Some(format!("has {len} bytes where {max} fit"))
     } else if fields.contains(&Field::Random { modulus: 0 }) {
         Some("draws a random number below 0".to_owned())
+    } else if family == Family::Ip && fields.contains(&Field::SaddrLow96) {
+        Some("has a part of an IPv6 address".to_owned())
+    } else if matches!(fields, [Field::SaddrLow96]) {
+        Some("is bytes alone, of which nft knows no order".to_owned())
     } else if fields.iter().any(|field| is_masked_in_vain(*field, family)) {
-        Some("masks an address with all or none of its bits".to_owned())
+        Some("has a mask with all or none of its bits".to_owned())
     } else {
         None
     }
 }
 
 fn is_masked_in_vain(field: Field, family: Family) -> bool {
-    let Field::SaddrNet { len } = field else { return false };
-    len == 0 || usize::from(len) >= family.addr_len() * 8
+    match field {
+        Field::SaddrNet { len } => len == 0 || usize::from(len) >= family.addr_len() * 8,
+        Field::PriorityBits { mask } => matches!(mask, 0 | u32::MAX),
+        _ => false,
+    }
 }
 
 fn bytes_problem(fields: &[Field], bytes: &[u8], family: Family) -> Option<String> {

@@ -15,13 +15,16 @@
 //! A prefix of length 0 lowers to what nft makes of it, a mask of zeros; it is
 //! listed as `/0` and loads again.
 
+mod raise;
+
 use std::net::IpAddr;
 
-use crate::expr::{Base, CmpOp, CtKey, Expr, Found, MetaKey, Reg, RejectWith};
+use crate::expr::{Base, CmpOp, CtKey, DynsetOp, Expr, Found, MetaKey, Reg, RejectWith};
 use crate::name::Name;
-use crate::ruleset::Rule;
 use crate::statement::{Field, Interfaces, Relation, Side, Statement};
-use crate::types::{Family, L4Proto, Prefix};
+use crate::types::{Family, Prefix};
+
+pub use raise::raise;
 
 /// Bytes of an interface name as the kernel compares it (`IFNAMSIZ`).
 const IFNAME_LEN: usize = 16;
@@ -35,6 +38,12 @@ const STATUS_DNAT: u32 = 0x20;
 const DPORT_OFFSET: u32 = 2;
 /// Every match and every key begins here.
 const FIRST: Reg = Reg(0);
+/// The data of a map that packets fill begins here, however short the key
+/// ([`crate::statement::DYNAMIC_KEY_MAX`]).
+const DYNAMIC_DATA: Reg = Reg(4);
+/// Where the lower 96 bits of an IPv6 source begin in its header, and their bytes.
+const SADDR_LOW_96: (u32, u32) = (12, 12);
+const MS_PER_S: u64 = 1000;
 
 /// The expressions of a rule in a table of this family. An unknown statement
 /// has none that we know: it is carried as bytes (see [`crate::wire`]).
@@ -65,6 +74,7 @@ fn lower_statement(statement: &Statement, family: Family, out: &mut Vec<Expr>) {
         Statement::CtStateNew => has_bits(ct(CtKey::State), STATE_NEW, out),
         Statement::CtStatusDnat => has_bits(ct(CtKey::Status), STATUS_DNAT, out),
         Statement::MarkHas(mask) => has_bits(meta(MetaKey::Mark), *mask, out),
+        Statement::PriorityHas(mask) => has_bits(meta(MetaKey::Priority), *mask, out),
         Statement::MarkOr(bits) => set_mark(!bits, *bits, out),
         Statement::MarkXor(bits) => set_mark(u32::MAX, *bits, out),
         Statement::PriorityClear => {
@@ -77,6 +87,11 @@ fn lower_statement(statement: &Statement, family: Family, out: &mut Vec<Expr>) {
             lookup(key, map, Found::Data(FIRST), family, out);
             out.push(Expr::MetaSet { key: MetaKey::Priority, sreg: FIRST });
         }
+        Statement::Update { key, timeout_s, map } => {
+            let timeout_ms = u64::from(*timeout_s) * MS_PER_S;
+            dynset(DynsetOp::Update, key, map, timeout_ms, family, out);
+        }
+        Statement::Delete { key, map } => dynset(DynsetOp::Delete, key, map, 0, family, out),
         Statement::Dnat { key, map } => {
             lookup(key, map, Found::Data(FIRST), family, out);
             let proto = after(FIRST, family.addr_len());
@@ -111,7 +126,11 @@ fn cmp_op(relation: Relation) -> CmpOp {
 }
 
 fn bitwise(mask: Vec<u8>, xor: Vec<u8>) -> Expr {
-    Expr::Bitwise { sreg: FIRST, dreg: FIRST, mask, xor }
+    bitwise_in(FIRST, mask, xor)
+}
+
+fn bitwise_in(reg: Reg, mask: Vec<u8>, xor: Vec<u8>) -> Expr {
+    Expr::Bitwise { sreg: reg, dreg: reg, mask, xor }
 }
 
 /// `VALUE & BITS != 0`.
@@ -200,181 +219,47 @@ fn load_field(field: Field, family: Family, dreg: Reg, out: &mut Vec<Expr>) {
             load_addr(Side::Saddr, family, family.addr_len(), dreg)
         }
         Field::Daddr => load_addr(Side::Daddr, family, family.addr_len(), dreg),
+        Field::SaddrLow96 => {
+            let (offset, len) = SADDR_LOW_96;
+            Expr::Payload { base: Base::Network, offset, len, dreg }
+        }
         Field::L4Proto => Expr::Meta { key: MetaKey::L4Proto, dreg },
         Field::Dport => Expr::Payload { base: Base::Transport, offset: DPORT_OFFSET, len: 2, dreg },
-        Field::Priority => Expr::Meta { key: MetaKey::Priority, dreg },
+        Field::Priority | Field::PriorityBits { .. } => Expr::Meta { key: MetaKey::Priority, dreg },
         Field::Random { modulus } => Expr::NumgenRandom { dreg, modulus },
     });
-    if let Field::SaddrNet { len } = field {
-        let mask = mask(usize::from(len), family.addr_len());
-        let xor = vec![0; mask.len()];
-        out.push(Expr::Bitwise { sreg: dreg, dreg, mask, xor });
-    }
+    let mask = match field {
+        Field::SaddrNet { len } => mask(usize::from(len), family.addr_len()),
+        Field::PriorityBits { mask } => mask.to_ne_bytes().to_vec(),
+        _ => return,
+    };
+    let xor = vec![0; mask.len()];
+    out.push(bitwise_in(dreg, mask, xor));
 }
 
 /// The parts of a key go into consecutive registers from the first.
-fn lookup(key: &[Field], set: &Name, found: Found, family: Family, out: &mut Vec<Expr>) {
+fn load_key(key: &[Field], family: Family, out: &mut Vec<Expr>) {
     let mut reg = FIRST;
     for field in key {
         load_field(*field, family, reg, out);
         reg = after(reg, field.len(family));
     }
+}
+
+fn lookup(key: &[Field], set: &Name, found: Found, family: Family, out: &mut Vec<Expr>) {
+    load_key(key, family, out);
     out.push(Expr::Lookup { set: set.clone(), sreg: FIRST, found });
 }
 
-/// The rule that lowers to exactly these expressions; `None` if there is none.
-#[must_use]
-pub fn raise(exprs: &[Expr], family: Family) -> Option<Rule> {
-    let mut rule = Rule::new();
-    let mut rest = exprs;
-    while !rest.is_empty() {
-        let (statement, used) = raise_one(rest, family)?;
-        rule.push(statement);
-        rest = rest.get(used..)?;
-    }
-    // What was recognized by its outline must also agree in every register.
-    (lower(&rule, family) == exprs).then_some(rule)
-}
-
-/// The first statement and how many expressions it takes.
-fn raise_one(exprs: &[Expr], family: Family) -> Option<(Statement, usize)> {
-    let statement = match exprs {
-        [Expr::Verdict(verdict), ..] => (Statement::Verdict(verdict.clone()), 1),
-        [Expr::Counter, ..] => (Statement::Counter, 1),
-        [Expr::Masquerade, ..] => (Statement::Masquerade, 1),
-        [Expr::Reject(RejectWith::TcpReset), ..] => (Statement::RejectTcpReset, 1),
-        [Expr::Reject(RejectWith::PortUnreachable), ..] => (Statement::Reject, 1),
-        [Expr::Immediate { .. }, Expr::MetaSet { key: MetaKey::Priority, .. }, ..] => {
-            (Statement::PriorityClear, 2)
-        }
-        [Expr::FibType { side, .. }, Expr::Cmp { .. }, ..] => (Statement::FibLocal(*side), 2),
-        [Expr::Ct { key: CtKey::State, .. }, _, _, ..] => (Statement::CtStateNew, 3),
-        [Expr::Ct { key: CtKey::Status, .. }, _, _, ..] => (Statement::CtStatusDnat, 3),
-        [Expr::Meta { key: MetaKey::Mark, .. }, Expr::Bitwise { mask, xor, .. }, third, ..] => {
-            (raise_mark(number(mask)?, number(xor)?, third)?, 3)
-        }
-        [Expr::Meta { key: MetaKey::Iifname, .. }, Expr::Cmp { op, data, .. }, ..] => {
-            let interfaces = raise_ifname(data)?;
-            (Statement::Iifname { relation: relation(*op), interfaces }, 2)
-        }
-        [Expr::Meta { key: MetaKey::L4Proto, .. }, Expr::Cmp { data, .. }, ..] => {
-            let number = data.first().copied()?;
-            (Statement::L4Proto(L4Proto::from_number(number)?), 2)
-        }
-        [Expr::Payload { offset, .. }, Expr::Cmp { op, data, .. }, ..] => {
-            let bits = data.len() * 8;
-            (raise_addr(*offset, relation(*op), data, bits, family)?, 2)
-        }
-        [
-            Expr::Payload { offset, .. },
-            Expr::Bitwise { mask, .. },
-            Expr::Cmp { op, data, .. },
-            ..,
-        ] => {
-            let bits = mask.iter().map(|byte| byte.leading_ones()).sum::<u32>();
-            let bits = usize::try_from(bits).ok()?;
-            (raise_addr(*offset, relation(*op), data, bits, family)?, 3)
-        }
-        _ => return raise_lookup(exprs, family),
-    };
-    Some(statement)
-}
-
-fn relation(op: CmpOp) -> Relation {
-    match op {
-        CmpOp::Eq => Relation::Eq,
-        CmpOp::Neq => Relation::Ne,
-    }
-}
-
-fn number(bytes: &[u8]) -> Option<u32> {
-    bytes.try_into().ok().map(u32::from_ne_bytes)
-}
-
-fn raise_mark(mask: u32, xor: u32, third: &Expr) -> Option<Statement> {
-    match third {
-        Expr::Cmp { .. } => Some(Statement::MarkHas(mask)),
-        Expr::MetaSet { key: MetaKey::Mark, .. } if mask == u32::MAX => {
-            Some(Statement::MarkXor(xor))
-        }
-        Expr::MetaSet { key: MetaKey::Mark, .. } => Some(Statement::MarkOr(xor)),
-        _ => None,
-    }
-}
-
-/// A name is 1 to 15 bytes, whether it ends there or not.
-fn raise_ifname(data: &[u8]) -> Option<Interfaces> {
-    let len = data.iter().position(|byte| *byte == 0);
-    let bytes = &data[..len.unwrap_or(data.len())];
-    let name =
-        std::str::from_utf8(bytes).ok().filter(|_| (1..IFNAME_LEN).contains(&bytes.len()))?;
-    let name = Name::from(name);
-    Some(if len.is_some() { Interfaces::Named(name) } else { Interfaces::Prefixed(name) })
-}
-
-fn raise_addr(
-    offset: u32,
-    relation: Relation,
-    data: &[u8],
-    bits: usize,
+fn dynset(
+    op: DynsetOp,
+    key: &[Field],
+    map: &Name,
+    timeout_ms: u64,
     family: Family,
-) -> Option<Statement> {
-    let side =
-        [Side::Saddr, Side::Daddr].into_iter().find(|side| addr_offset(*side, family) == offset)?;
-    let mut bytes = data.to_vec();
-    bytes.resize(family.addr_len(), 0);
-    let addr = match family {
-        Family::Ip => IpAddr::from(<[u8; 4]>::try_from(bytes).ok()?),
-        Family::Ip6 => IpAddr::from(<[u8; 16]>::try_from(bytes).ok()?),
-    };
-    let prefix = Prefix::new(addr, u8::try_from(bits).ok()?)?;
-    Some(Statement::Addr { side, relation, prefix })
-}
-
-fn raise_lookup(exprs: &[Expr], family: Family) -> Option<(Statement, usize)> {
-    let mut key = Vec::new();
-    let mut rest = exprs;
-    while let Some((field, after)) = raise_field(rest, family) {
-        key.push(field);
-        rest = after;
-    }
-    if key.is_empty() {
-        return None;
-    }
-    let used = exprs.len() - rest.len() + 1;
-    match rest {
-        [Expr::Lookup { set, found: Found::Member, .. }, ..] => {
-            Some((Statement::Lookup { key, set: set.clone() }, used))
-        }
-        [Expr::Lookup { set, found: Found::Verdict, .. }, ..] => {
-            Some((Statement::Vmap { key, map: set.clone() }, used))
-        }
-        [Expr::Lookup { set, .. }, Expr::MetaSet { key: MetaKey::Priority, .. }, ..] => {
-            Some((Statement::PriorityFrom { key, map: set.clone() }, used + 1))
-        }
-        [Expr::Lookup { set, .. }, Expr::Dnat { .. }, ..] => {
-            Some((Statement::Dnat { key, map: set.clone() }, used + 1))
-        }
-        _ => None,
-    }
-}
-
-/// The first value that is loaded, and the expressions behind it.
-fn raise_field(exprs: &[Expr], family: Family) -> Option<(Field, &[Expr])> {
-    let (first, rest) = exprs.split_first()?;
-    let field = match (first, rest) {
-        (Expr::Payload { base: Base::Transport, .. }, _) => Field::Dport,
-        (Expr::Payload { base: Base::Network, .. }, [Expr::Bitwise { mask, .. }, after @ ..]) => {
-            let bits = mask.iter().map(|byte| byte.leading_ones()).sum::<u32>();
-            return Some((Field::SaddrNet { len: u8::try_from(bits).ok()? }, after));
-        }
-        (Expr::Payload { base: Base::Network, offset, .. }, _) => {
-            if *offset == addr_offset(Side::Saddr, family) { Field::Saddr } else { Field::Daddr }
-        }
-        (Expr::Meta { key: MetaKey::L4Proto, .. }, _) => Field::L4Proto,
-        (Expr::Meta { key: MetaKey::Priority, .. }, _) => Field::Priority,
-        (Expr::NumgenRandom { modulus, .. }, _) => Field::Random { modulus: *modulus },
-        _ => return None,
-    };
-    Some((field, rest))
+    out: &mut Vec<Expr>,
+) {
+    load_key(key, family, out);
+    load_field(Field::Priority, family, DYNAMIC_DATA, out);
+    out.push(Expr::Dynset { op, set: map.clone(), key: FIRST, data: DYNAMIC_DATA, timeout_ms });
 }

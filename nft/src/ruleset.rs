@@ -117,6 +117,10 @@ pub struct SetSpec {
     pub data: DataKind,
     /// The most elements it takes.
     pub size: u32,
+    /// `flags dynamic,timeout`: packets fill it ([`Statement::Update`]), and
+    /// its elements end by themselves. They are the kernel's: no value here
+    /// holds them, no listing reads them, no difference touches them.
+    pub dynamic: bool,
 }
 
 /// What the elements of a set or map carry.

@@ -232,9 +232,9 @@ impl Netlink {
             }
             Ok(())
         })?;
-        // A declaration that is not ours is replaced with all it holds.
+        // One not ours is replaced with all it holds; what packets fill is theirs.
         for (name, set) in &mut sets {
-            if !set.spec.key.is_empty() {
+            if !set.spec.key.is_empty() && !set.spec.dynamic {
                 self.list_elements(id, name.as_str(), set)?;
             }
         }

@@ -21,12 +21,22 @@ pub enum Field {
     },
     /// `ip daddr` or `ip6 daddr`, by the family of the table.
     Daddr,
+    /// `@nh,96,96`: the lower 96 bits of `ip6 saddr`, in tables of IPv6 alone.
+    /// The whole address and a number do not fit the key of a map that packets
+    /// fill ([`DYNAMIC_KEY_MAX`]).
+    SaddrLow96,
     /// `meta l4proto`.
     L4Proto,
     /// `th dport`.
     Dport,
     /// `meta priority` (`skb->priority`): one number carried from rule to rule.
     Priority,
+    /// `meta priority & MASK`. Only where it is looked up; a map is declared
+    /// with [`Self::Priority`].
+    PriorityBits {
+        /// The bits that stay.
+        mask: u32,
+    },
     /// `numgen random mod N`.
     Random {
         /// One more than the largest number drawn.
@@ -40,10 +50,17 @@ impl Field {
     pub fn len(self, family: Family) -> usize {
         match self {
             Self::Saddr | Self::SaddrNet { .. } | Self::Daddr => family.addr_len(),
+            Self::SaddrLow96 => 12,
             Self::L4Proto => 1,
             Self::Dport => 2,
-            Self::Priority | Self::Random { .. } => 4,
+            Self::Priority | Self::PriorityBits { .. } | Self::Random { .. } => 4,
         }
+    }
+
+    /// Whether bits of it are cleared, which no declaration can say.
+    #[must_use]
+    pub fn is_masked(self) -> bool {
+        matches!(self, Self::SaddrNet { .. } | Self::PriorityBits { .. })
     }
 
     /// Bytes it takes inside a concatenation: registers come in words of four.
@@ -52,6 +69,10 @@ impl Field {
         self.len(family).next_multiple_of(4)
     }
 }
+
+/// The longest key of a map that packets fill. nft 1.0.6 loads the data behind
+/// it into the register after its first 16 bytes, whatever its length.
+pub const DYNAMIC_KEY_MAX: usize = 16;
 
 /// Which address of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -127,6 +148,8 @@ pub enum Statement {
     CtStatusDnat,
     /// `meta mark & MASK != 0`, for a mask of one bit.
     MarkHas(u32),
+    /// `meta priority & MASK != none`, for a mask of one bit.
+    PriorityHas(u32),
     /// `ip daddr . th dport @set`.
     Lookup {
         /// The fields looked up, concatenated.
@@ -145,6 +168,24 @@ pub enum Statement {
         /// The fields looked up, concatenated.
         key: Vec<Field>,
         /// The map.
+        map: Name,
+    },
+    /// `update @map { KEY timeout Ns : meta priority }`: adds an element that
+    /// ends by itself, or starts the time of one that is there anew and keeps
+    /// its data. A map that is full ends the rule.
+    Update {
+        /// The fields of the key, concatenated.
+        key: Vec<Field>,
+        /// How long the element stays, in seconds.
+        timeout_s: u32,
+        /// The map, which is dynamic.
+        map: Name,
+    },
+    /// `delete @map { KEY : meta priority }`; a miss ends the rule.
+    Delete {
+        /// The fields of the key, concatenated.
+        key: Vec<Field>,
+        /// The map, which is dynamic.
         map: Name,
     },
     /// `KEY vmap @map`; a miss ends the rule.
@@ -177,15 +218,23 @@ pub enum Statement {
 }
 
 impl Statement {
-    /// The set or map it looks up in.
+    /// The set or map that it uses, and the key.
     #[must_use]
-    pub fn set(&self) -> Option<&Name> {
+    pub fn lookup(&self) -> Option<(&Name, &[Field])> {
         match self {
-            Self::Lookup { set, .. } => Some(set),
-            Self::PriorityFrom { map, .. } | Self::Vmap { map, .. } | Self::Dnat { map, .. } => {
-                Some(map)
-            }
+            Self::Lookup { key, set } => Some((set, key)),
+            Self::PriorityFrom { key, map }
+            | Self::Update { key, map, .. }
+            | Self::Delete { key, map }
+            | Self::Vmap { key, map }
+            | Self::Dnat { key, map } => Some((map, key)),
             _ => None,
         }
+    }
+
+    /// The set or map that it uses.
+    #[must_use]
+    pub fn set(&self) -> Option<&Name> {
+        self.lookup().map(|(set, _)| set)
     }
 }

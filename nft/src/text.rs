@@ -8,6 +8,8 @@
 //!
 //! Invariant: total. What nft has no words for becomes a comment.
 
+mod statements;
+
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -15,8 +17,9 @@ use crate::ruleset::{
     Chain, ChainType, Data, DataKind, Hook, HookPoint, Key, Rule, Ruleset, Set, SetSpec, Table,
     TableId, concat_len,
 };
-use crate::statement::{Field, Interfaces, Relation, Side, Statement, Verdict};
-use crate::types::{Family, L4Proto, Prefix};
+use crate::statement::{Field, Statement};
+use crate::types::{Family, L4Proto};
+use statements::{push_field_names, push_statement, push_verdict};
 
 /// nft's names of priorities in the families `ip` and `ip6`, each with the one
 /// hook it is good for; `None` is all of them.
@@ -161,6 +164,9 @@ fn push_set(out: &mut String, set: &Set, family: Family) {
         }
     }
     put(out, format_args!("\n\t\tsize {}\n", set.spec.size));
+    if set.spec.dynamic {
+        out.push_str("\t\tflags dynamic,timeout\n");
+    }
     if !set.elements.is_empty() {
         out.push_str("\t\telements = {\n");
         for (key, data) in set.elements.iter() {
@@ -232,11 +238,15 @@ fn push_value(out: &mut String, field: Field, bytes: &[u8]) {
             None => put(out, number),
         },
         (Field::Dport, &[high, low]) => put(out, u16::from_be_bytes([high, low])),
-        (Field::Priority, &[a, b, c, d]) => push_handle(out, u32::from_ne_bytes([a, b, c, d])),
-        (Field::Random { .. }, &[a, b, c, d]) => put(out, u32::from_ne_bytes([a, b, c, d])),
-        (Field::L4Proto | Field::Dport | Field::Priority | Field::Random { .. }, _) => {
-            put(out, format_args!("# {bytes:02x?}"));
+        (Field::Priority | Field::PriorityBits { .. }, &[a, b, c, d]) => {
+            push_handle(out, u32::from_ne_bytes([a, b, c, d]));
         }
+        (Field::Random { .. }, &[a, b, c, d]) => put(out, u32::from_ne_bytes([a, b, c, d])),
+        (Field::SaddrLow96, _) => {
+            let number = bytes.iter().fold(0_u128, |number, byte| number << 8 | u128::from(*byte));
+            put(out, format_args!("{number:#x}"));
+        }
+        _ => put(out, format_args!("# {bytes:02x?}")),
     }
 }
 
@@ -257,113 +267,6 @@ fn push_handle(out: &mut String, number: u32) {
     }
 }
 
-fn push_field_names(out: &mut String, fields: &[Field], family: Family) {
-    for (index, field) in fields.iter().enumerate() {
-        if index > 0 {
-            out.push_str(" . ");
-        }
-        match field {
-            Field::Saddr => put(out, format_args!("{family} saddr")),
-            Field::SaddrNet { len } => {
-                let mask = Prefix::mask(family, *len);
-                put(out, format_args!("{family} saddr & {mask}"));
-            }
-            Field::Daddr => put(out, format_args!("{family} daddr")),
-            Field::L4Proto => out.push_str("meta l4proto"),
-            Field::Dport => out.push_str("th dport"),
-            Field::Priority => out.push_str("meta priority"),
-            Field::Random { modulus } => put(out, format_args!("numgen random mod {modulus}")),
-        }
-    }
-}
-
-fn push_statement(out: &mut String, statement: &Statement, family: Family) {
-    match statement {
-        Statement::Addr { side, relation, prefix } => {
-            put(out, format_args!("{family} {} {}", side_name(*side), relation_name(*relation)));
-            push_prefix(out, prefix);
-        }
-        Statement::Iifname { relation, interfaces } => {
-            put(out, format_args!("iifname {}", relation_name(*relation)));
-            match interfaces {
-                Interfaces::Named(name) => put(out, format_args!("\"{name}\"")),
-                Interfaces::Prefixed(prefix) => put(out, format_args!("\"{prefix}*\"")),
-            }
-        }
-        Statement::L4Proto(proto) => put(out, format_args!("meta l4proto {proto}")),
-        Statement::FibLocal(side) => put(out, format_args!("fib {} type local", side_name(*side))),
-        Statement::CtStateNew => out.push_str("ct state new"),
-        Statement::CtStatusDnat => out.push_str("ct status dnat"),
-        Statement::MarkHas(mask) => {
-            put(out, format_args!("meta mark & {mask:#010x} != 0x00000000"));
-        }
-        Statement::Lookup { key, set } => {
-            push_field_names(out, key, family);
-            put(out, format_args!(" @{set}"));
-        }
-        Statement::MarkOr(bits) => put(out, format_args!("meta mark set meta mark | {bits:#010x}")),
-        Statement::MarkXor(bits) => {
-            put(out, format_args!("meta mark set meta mark ^ {bits:#010x}"));
-        }
-        Statement::PriorityClear => out.push_str("meta priority set none"),
-        Statement::PriorityFrom { key, map } => {
-            out.push_str("meta priority set ");
-            push_field_names(out, key, family);
-            put(out, format_args!(" map @{map}"));
-        }
-        Statement::Vmap { key, map } => {
-            push_field_names(out, key, family);
-            put(out, format_args!(" vmap @{map}"));
-        }
-        Statement::Dnat { key, map } => {
-            put(out, format_args!("dnat {family} to "));
-            push_field_names(out, key, family);
-            put(out, format_args!(" map @{map}"));
-        }
-        Statement::Masquerade => out.push_str("masquerade fully-random"),
-        Statement::RejectTcpReset => out.push_str("reject with tcp reset"),
-        Statement::Reject => out.push_str("reject"),
-        Statement::Counter => out.push_str("counter"),
-        Statement::Verdict(verdict) => push_verdict(out, verdict),
-        Statement::Unknown(bytes) => {
-            put(out, format_args!("[{} bytes of expressions that are not ours]", bytes.len()));
-        }
-    }
-}
-
-fn push_verdict(out: &mut String, verdict: &Verdict) {
-    match verdict {
-        Verdict::Accept => out.push_str("accept"),
-        Verdict::Drop => out.push_str("drop"),
-        Verdict::Return => out.push_str("return"),
-        Verdict::Jump(chain) => put(out, format_args!("jump {chain}")),
-        Verdict::Goto(chain) => put(out, format_args!("goto {chain}")),
-    }
-}
-
-/// A prefix of one address is written as the address.
-fn push_prefix(out: &mut String, prefix: &Prefix) {
-    if *prefix == Prefix::host(prefix.addr()) {
-        put(out, prefix.addr());
-    } else {
-        put(out, prefix);
-    }
-}
-
-fn side_name(side: Side) -> &'static str {
-    match side {
-        Side::Saddr => "saddr",
-        Side::Daddr => "daddr",
-    }
-}
-
-fn relation_name(relation: Relation) -> &'static str {
-    match relation {
-        Relation::Eq => "",
-        Relation::Ne => "!= ",
-    }
-}
-
 /// Appends what displays. Writing to a `String` cannot fail.
 fn put(out: &mut String, part: impl std::fmt::Display) {
     let _ = write!(out, "{part}");
@@ -373,6 +276,7 @@ fn put(out: &mut String, part: impl std::fmt::Display) {
 mod tests {
     use super::*;
     use crate::name::Name;
+    use crate::statement::Verdict;
     use crate::types::Port;
 
     fn at(kind: ChainType, point: HookPoint, priority: i32) -> String {
@@ -404,6 +308,7 @@ mod tests {
             key: vec![Field::Daddr, Field::L4Proto, Field::Dport, Field::Random { modulus: 2 }],
             data: DataKind::Fields(vec![Field::Priority]),
             size: 1,
+            dynamic: false,
         };
         let key = Key::new()
             .addr(Ipv4Addr::new(10, 96, 0, 1).into())

@@ -5,6 +5,9 @@
 //! and chains follows `nf_tables_core.c` and `nf_nat_core.c`. It asks nobody:
 //! addresses of the host and random numbers are passed in.
 //!
+//! What packets put into dynamic maps is a value of its own, [`Memory`], with a
+//! clock of its own.
+//!
 //! The packet is the first of its connection. What is not modelled: routing by
 //! anything but "is the destination one of ours", fragments, interfaces that
 //! packets leave by (so masquerade changes no address), martians. Protocols
@@ -14,6 +17,7 @@
 
 mod explain;
 mod machine;
+mod memory;
 mod program;
 mod walk;
 
@@ -27,6 +31,7 @@ use crate::ruleset::{Data, Hook, Key, SetSpec, TableId};
 use crate::statement::Verdict;
 use crate::types::Family;
 
+pub use memory::Memory;
 pub use program::Tracer;
 
 /// The first packet of a connection.
@@ -163,6 +168,22 @@ pub enum Event {
         key: Key,
         /// What was found; `None` is a miss.
         found: Option<Data>,
+    },
+    /// A packet put this element into a dynamic map, or its time began anew.
+    Updated {
+        /// The map.
+        set: Arc<Declared>,
+        /// The key.
+        key: Key,
+        /// The data that the element has now.
+        data: Data,
+    },
+    /// A packet took this element out of a dynamic map.
+    Deleted {
+        /// The map.
+        set: Arc<Declared>,
+        /// The key.
+        key: Key,
     },
     /// A rule ran to its end and gave no verdict.
     Ran,

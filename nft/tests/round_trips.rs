@@ -42,11 +42,25 @@ fn prefix(family: Family) -> impl Strategy<Value = Prefix> {
 }
 
 fn field() -> impl Strategy<Value = Field> {
-    let plain = [Field::Saddr, Field::Daddr, Field::L4Proto, Field::Dport, Field::Priority];
+    let plain = [
+        Field::Saddr,
+        Field::Daddr,
+        Field::SaddrLow96,
+        Field::L4Proto,
+        Field::Dport,
+        Field::Priority,
+    ];
     prop_oneof![
         5 => select(plain.to_vec()),
         1 => any::<u32>().prop_map(|modulus| Field::Random { modulus }),
     ]
+}
+
+/// What a rule looks up may be masked besides.
+fn looked_up() -> impl Strategy<Value = Vec<Field>> {
+    let bits = any::<u32>().prop_map(|mask| Field::PriorityBits { mask });
+    let net = (1..32_u8).prop_map(|len| Field::SaddrNet { len });
+    prop::collection::vec(prop_oneof![6 => field(), 1 => bits, 1 => net], 1..=3)
 }
 
 fn fields(most: usize) -> impl Strategy<Value = Vec<Field>> {
@@ -66,17 +80,11 @@ fn interfaces() -> impl Strategy<Value = Interfaces> {
     prop_oneof![name.clone().prop_map(Interfaces::Named), name.prop_map(Interfaces::Prefixed),]
 }
 
-/// Fields that are looked up.
-fn key_fields() -> impl Strategy<Value = Vec<Field>> {
-    let masked = (1..32_u8).prop_map(|len| Field::SaddrNet { len });
-    prop::collection::vec(prop_oneof![6 => field(), 1 => masked], 1..=4)
-}
-
 /// Every shape of a statement that can be listed.
 fn statement(family: Family) -> impl Strategy<Value = Statement> {
     let side = || select(vec![Side::Saddr, Side::Daddr]);
     let relation = || select(vec![Relation::Eq, Relation::Ne]);
-    let keyed = || (key_fields(), name());
+    let keyed = || (looked_up(), name());
     let plain = vec![
         Statement::CtStateNew,
         Statement::CtStatusDnat,
@@ -100,6 +108,13 @@ fn statement(family: Family) -> impl Strategy<Value = Statement> {
         any::<u32>().prop_map(Statement::MarkHas),
         (1..=u32::MAX).prop_map(Statement::MarkOr),
         any::<u32>().prop_map(Statement::MarkXor),
+        any::<u32>().prop_map(Statement::PriorityHas),
+        (keyed(), any::<u32>()).prop_map(|((key, map), timeout_s)| Statement::Update {
+            key,
+            timeout_s,
+            map
+        }),
+        keyed().prop_map(|(key, map)| Statement::Delete { key, map }),
         keyed().prop_map(|(key, set)| Statement::Lookup { key, set }),
         keyed().prop_map(|(key, map)| Statement::PriorityFrom { key, map }),
         keyed().prop_map(|(key, map)| Statement::Vmap { key, map }),
@@ -126,7 +141,12 @@ fn spec(family: Family) -> impl Strategy<Value = SetSpec> {
         Just(DataKind::Verdict),
         data.prop_map(DataKind::Fields),
     ];
-    (key, data, any::<u32>()).prop_map(|(key, data, size)| SetSpec { key, data, size })
+    (key, data, any::<(u32, bool)>()).prop_map(|(key, data, (size, dynamic))| SetSpec {
+        key,
+        data,
+        size,
+        dynamic,
+    })
 }
 
 fn key() -> impl Strategy<Value = Key> {

@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 use closeby::compile::{DetectLocal, Facts, LocalAddresses, MarkBit, NodePortAddresses};
 use closeby::model::{
-    Change, Cluster, Endpoint, Hints, Life, Node, NodeName, PortName, Service, ServiceName,
-    ServicePort, Slice, SliceName, SlicePort, TrafficPolicy, Zone,
+    Affinity, Change, Cluster, Endpoint, Hints, Life, Node, NodeName, PortName, Service,
+    ServiceName, ServicePort, Slice, SliceName, SlicePort, TrafficPolicy, Zone,
 };
 use closeby_nft::statement::Interfaces;
 use closeby_nft::{Family, L4Proto, Name, Port, Prefix};
@@ -100,10 +100,12 @@ fn service() -> impl Strategy<Value = Service> {
         _ => vec![cluster_ip(Family::Ip, v4), cluster_ip(Family::Ip6, v6)],
     });
     let age = (weighted(0.8, 0..3_i64), select(vec!["uid-1", "uid-2"]));
-    let policies = (policy(), policy());
+    let affinity = weighted(0.4, select(vec![3, 10]))
+        .prop_map(|some| some.map(|timeout_s| Affinity { timeout_s }));
+    let policies = (policy(), policy(), affinity);
     let elsewhere = (elsewhere(), elsewhere(), source_ranges());
     (service_name(), age, addresses, elsewhere, service_ports(), policies).prop_map(
-        |(name, (created_s, uid), cluster_ips, elsewhere, ports, (internal, external))| Service {
+        |(name, (created_s, uid), cluster_ips, elsewhere, ports, policies)| Service {
             created_s,
             uid: uid.into(),
             cluster_ips,
@@ -111,12 +113,13 @@ fn service() -> impl Strategy<Value = Service> {
             external_ips: elsewhere.1,
             source_ranges: elsewhere.2,
             ports,
-            internal_policy: internal,
-            external_policy: external,
-            health_check_node_port: match external {
+            internal_policy: policies.0,
+            external_policy: policies.1,
+            health_check_node_port: match policies.1 {
                 TrafficPolicy::Local => Port::new(32_000),
                 TrafficPolicy::Cluster => None,
             },
+            affinity: policies.2,
             ..Service::new(name)
         },
     )

@@ -16,7 +16,7 @@ use closeby_nft::{
 };
 use proptest::prelude::*;
 
-use crate::rulesets::{FRONTEND, TARGET, addr, port, slot};
+use crate::rulesets::{FRONTEND, OWNER, TARGET, addr, memory, port, remembered, slot};
 
 /// The longest tape.
 const TAPE_MAX: usize = 600;
@@ -127,6 +127,9 @@ impl Builder<'_, '_> {
     }
 
     fn spec(&mut self) -> SetSpec {
+        if self.tape.below(6) == 0 {
+            return memory(self.family, 8 + u32::from(self.tape.below(2))).spec;
+        }
         let (key, data) = match self.tape.below(5) {
             0 => (vec![Field::Daddr], DataKind::None),
             1 => (FRONTEND.to_vec(), DataKind::Fields(vec![Field::Priority])),
@@ -134,18 +137,19 @@ impl Builder<'_, '_> {
             3 => (vec![Field::L4Proto, Field::Dport], DataKind::None),
             _ => (vec![Field::Saddr, Field::Daddr, Field::L4Proto, Field::Dport], DataKind::None),
         };
-        SetSpec { key, data, size: 8 + u32::from(self.tape.below(2)) }
+        SetSpec { key, data, size: 8 + u32::from(self.tape.below(2)), dynamic: false }
     }
 
     fn set(&mut self) -> Set {
         let spec = self.spec();
         let mut elements = Elements::new();
-        for _ in 0..self.tape.below(9) {
+        let most = if spec.dynamic { 1 } else { 9 };
+        for _ in 0..self.tape.below(most) {
             let key = spec.key.iter().fold(Key::new(), |key, field| match field {
                 Field::Saddr | Field::SaddrNet { .. } | Field::Daddr => key.addr(self.addr()),
                 Field::L4Proto => key.proto(self.proto()),
                 Field::Dport => key.port(port(self.tape.below(3).into())),
-                Field::Priority | Field::Random { .. } => key.number(self.tape.below(3).into()),
+                _ => key.number(self.tape.below(3).into()),
             });
             let data = match &spec.data {
                 DataKind::None | DataKind::Verdict => Data::None,
@@ -161,7 +165,7 @@ impl Builder<'_, '_> {
             Field::Saddr | Field::SaddrNet { .. } | Field::Daddr => value.addr(self.addr()),
             Field::L4Proto => value.proto(self.proto()),
             Field::Dport => value.port(port(self.tape.below(3).into())),
-            Field::Priority | Field::Random { .. } => value.number(self.tape.below(3).into()),
+            _ => value.number(self.tape.below(3).into()),
         })
     }
 
@@ -203,7 +207,7 @@ impl Builder<'_, '_> {
     fn verdict_map(&mut self, target: &Name) -> Set {
         let ports = vec![Field::L4Proto, Field::Dport];
         let key = if self.tape.yes() { vec![Field::Priority] } else { ports };
-        let spec = SetSpec { key, data: DataKind::Verdict, size: 8 };
+        let spec = SetSpec { key, data: DataKind::Verdict, size: 8, dynamic: false };
         let mut elements = Elements::new();
         for _ in 0..self.tape.below(4) {
             let number = self.tape.below(4);
@@ -282,13 +286,16 @@ impl Builder<'_, '_> {
         let fitting: Vec<_> =
             fitting.map(|(name, set)| (set.spec.key.clone(), name.clone())).collect();
         let (mut key, name) = self.tape.one_of(&fitting)?.clone();
-        for field in &mut key {
+        for (place, field) in key.iter_mut().enumerate() {
+            // nft reads a mask in any place of a match, and in the first of a map.
+            let may_mask = place == 0 || *data == DataKind::None;
             match field {
                 Field::Random { modulus } => *modulus = 1 + u32::from(self.tape.below(3)),
-                Field::Saddr if self.tape.yes() => {
+                Field::Saddr if may_mask && self.tape.yes() => {
                     let longest = if self.family == Family::Ip { 31 } else { 127 };
                     *field = Field::SaddrNet { len: 1 + self.tape.below(longest) };
                 }
+                Field::Priority if self.tape.yes() => *field = Field::PriorityBits { mask: OWNER },
                 _ => {}
             }
         }
@@ -298,7 +305,7 @@ impl Builder<'_, '_> {
     fn matching(&mut self) -> Statement {
         let relation = if self.tape.yes() { Relation::Eq } else { Relation::Ne };
         let side = if self.tape.yes() { Side::Daddr } else { Side::Saddr };
-        match self.tape.below(9) {
+        match self.tape.below(10) {
             0 => self.prefix(side, relation),
             1 => {
                 let name = Name::from("eth0");
@@ -312,6 +319,7 @@ impl Builder<'_, '_> {
             4 => Statement::CtStateNew,
             5 => Statement::CtStatusDnat,
             6 => Statement::MarkHas(1 << self.tape.below(32)),
+            7 => Statement::PriorityHas(1 << self.tape.below(32)),
             _ => match self.lookup(&DataKind::None) {
                 Some((key, set)) => Statement::Lookup { key, set },
                 None => Statement::CtStateNew,
@@ -328,14 +336,29 @@ impl Builder<'_, '_> {
     }
 
     fn action(&mut self) -> Statement {
-        match self.tape.below(5) {
+        match self.tape.below(6) {
             0 => Statement::MarkOr(1 << self.tape.below(32)),
             1 => Statement::MarkXor(1 << self.tape.below(32)),
             2 => Statement::PriorityClear,
+            3 => self.remember(),
             _ => match self.lookup(&DataKind::Fields(vec![Field::Priority])) {
                 Some((key, map)) => Statement::PriorityFrom { key, map },
                 None => Statement::Counter,
             },
+        }
+    }
+
+    /// Changes a map that packets fill, if there is one.
+    fn remember(&mut self) -> Statement {
+        let dynamic = self.table.sets.iter().find(|(_, set)| set.spec.dynamic);
+        let Some(map) = dynamic.map(|(name, _)| name.clone()) else {
+            return Statement::Counter;
+        };
+        let key = remembered(self.family);
+        if self.tape.yes() {
+            Statement::Update { key, timeout_s: 1 + u32::from(self.tape.below(200)), map }
+        } else {
+            Statement::Delete { key, map }
         }
     }
 }
@@ -346,11 +369,5 @@ fn is_proto(statement: &Statement) -> bool {
 
 /// Whether it looks up a port: nft mixes those up with a protocol matched before.
 fn has_port(statement: &Statement) -> bool {
-    match statement {
-        Statement::Lookup { key, .. }
-        | Statement::PriorityFrom { key, .. }
-        | Statement::Vmap { key, .. }
-        | Statement::Dnat { key, .. } => key.contains(&Field::Dport),
-        _ => false,
-    }
+    statement.lookup().is_some_and(|(_, key)| key.contains(&Field::Dport))
 }

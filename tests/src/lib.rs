@@ -1,5 +1,6 @@
 //! What the suites share. Knows every crate under test; no suite.
 
+pub mod clients;
 pub mod clusters;
 pub mod generate;
 pub mod made;

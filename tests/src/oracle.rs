@@ -47,6 +47,17 @@ pub enum Origin {
     Outside,
 }
 
+/// By what a packet reaches a Service port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Its own address.
+    ClusterIp,
+    /// An address from elsewhere.
+    Elsewhere,
+    /// A port of the node.
+    NodePort,
+}
+
 /// An endpoint's address and port.
 pub type Target = (IpAddr, u16);
 
@@ -82,29 +93,13 @@ impl Oracle<'_> {
         if !self.facts.families.contains(&Family::of(probe.destination)) {
             return Decision::Pass;
         }
-        let is_port =
-            |port: &ServicePort| port.proto == probe.proto && port.port.get() == probe.port;
-        if let Some((service, port)) = self.owner(|service, port| {
-            service.cluster_ips.contains(&probe.destination) && is_port(port)
-        }) {
-            return self.internal(service, port, probe);
-        }
-        if let Some((service, port)) =
-            self.owner(|service, port| self.leads_to(service, probe.destination) && is_port(port))
-        {
-            if !self.lets_in(service, probe) {
+        match self.port_of(probe) {
+            Some((service, port, Way::ClusterIp)) => return self.internal(service, port, probe),
+            Some((service, _, Way::Elsewhere)) if !self.lets_in(service, probe) => {
                 return Decision::Drop;
             }
-            return self.external(service, port, probe);
-        }
-        if self.serves_node_ports(probe.destination)
-            && let Some((service, port)) = self.owner(|service, port| {
-                has_family(service, Family::of(probe.destination))
-                    && port.proto == probe.proto
-                    && port.node_port.is_some_and(|number| number.get() == probe.port)
-            })
-        {
-            return self.external(service, port, probe);
+            Some((service, port, _)) => return self.external(service, port, probe),
+            None => {}
         }
         let mut services = self.cluster.services().values();
         if services.any(|service| service.cluster_ips.contains(&probe.destination)) {
@@ -115,6 +110,30 @@ impl Oracle<'_> {
             return Decision::Drop;
         }
         Decision::Pass
+    }
+
+    /// The Service port that a packet is to.
+    #[must_use]
+    pub fn port_of(&self, probe: &Probe) -> Option<(&Service, &ServicePort, Way)> {
+        let is_port =
+            |port: &ServicePort| port.proto == probe.proto && port.port.get() == probe.port;
+        let own = |service: &Service, port: &ServicePort| {
+            service.cluster_ips.contains(&probe.destination) && is_port(port)
+        };
+        let elsewhere = |service: &Service, port: &ServicePort| {
+            self.leads_to(service, probe.destination) && is_port(port)
+        };
+        let on_node = |service: &Service, port: &ServicePort| {
+            self.serves_node_ports(probe.destination)
+                && has_family(service, Family::of(probe.destination))
+                && port.proto == probe.proto
+                && port.node_port.is_some_and(|number| number.get() == probe.port)
+        };
+        let by = |way| move |(service, port)| (service, port, way);
+        self.owner(own)
+            .map(by(Way::ClusterIp))
+            .or_else(|| self.owner(elsewhere).map(by(Way::Elsewhere)))
+            .or_else(|| self.owner(on_node).map(by(Way::NodePort)))
     }
 
     /// Whether an address from elsewhere leads to a Service: not if ClusterIPs

@@ -97,9 +97,37 @@ pub fn number(number: u32) -> Data {
 #[must_use]
 pub fn set(key: &[Field], data: DataKind, elements: Vec<(Key, Data)>) -> Set {
     Set {
-        spec: SetSpec { key: key.to_vec(), data, size: 1024 },
+        spec: SetSpec { key: key.to_vec(), data, size: 1024, dynamic: false },
         elements: elements.into_iter().collect(),
     }
+}
+
+/// The mask of the part of a number that names whom packets remember.
+pub const OWNER: u32 = 0xffff_e000;
+
+/// What stands for a client in a key that packets fill.
+#[must_use]
+pub fn client(family: Family) -> Field {
+    match family {
+        Family::Ip => Field::Saddr,
+        Family::Ip6 => Field::SaddrLow96,
+    }
+}
+
+/// A map that packets fill: by owner and client.
+#[must_use]
+pub fn memory(family: Family, size: u32) -> Set {
+    let mut memory =
+        set(&[Field::Priority, client(family)], DataKind::Fields(vec![Field::Priority]), vec![]);
+    memory.spec.size = size;
+    memory.spec.dynamic = true;
+    memory
+}
+
+/// The key of an element of [`memory`] as a rule looks it up.
+#[must_use]
+pub fn remembered(family: Family) -> Vec<Field> {
+    vec![Field::PriorityBits { mask: OWNER }, client(family)]
 }
 
 /// One table of each family that together have every statement.
@@ -141,6 +169,7 @@ fn sample_sets(family: Family) -> OrdMap<Name, Set> {
         ("endpoints", set(&slot(2), fields(&TARGET), endpoints)),
         ("reject-services", set(&FRONTEND, DataKind::None, vec![(refused, Data::None)])),
         ("empty", set(&[Field::L4Proto, Field::Dport], DataKind::None, vec![])),
+        ("memory", memory(family, 1024)),
         (
             "hairpin",
             set(
@@ -165,6 +194,7 @@ fn sample_chains(family: Family) -> OrdMap<Name, Chain> {
     [
         ("services", plain(services(family))),
         ("n_3", plain(vec![vec![Statement::PriorityClear], dnat(3), dnat(1)])),
+        ("remember", plain(remember(family))),
         ("check", plain(checks())),
         ("refuse", plain(refuse())),
         ("all-matches", plain(matches(family))),
@@ -206,10 +236,26 @@ fn dnat(modulus: u32) -> Rule {
     vec![Statement::Dnat { key: slot(modulus), map: Name::from("endpoints") }]
 }
 
+/// Keeps the packet's number for its client, takes what is kept, forgets it.
+fn remember(family: Family) -> Vec<Rule> {
+    let (key, map) = (remembered(family), Name::from("memory"));
+    let update = Statement::Update { key: key.clone(), timeout_s: 10_865, map: map.clone() };
+    vec![
+        vec![Statement::PriorityHas(0x8000_0000), update],
+        vec![Statement::PriorityFrom { key: key.clone(), map: map.clone() }],
+        vec![Statement::Delete { key, map }],
+        vec![Statement::CtStatusDnat, Statement::PriorityHas(1), Statement::PriorityClear],
+    ]
+}
+
 fn checks() -> Vec<Rule> {
     let rejects = Statement::Lookup { key: FRONTEND.to_vec(), set: Name::from("reject-services") };
     let vips = Statement::Lookup { key: vec![Field::Daddr], set: Name::from("vips") };
-    vec![vec![vips, Statement::Counter, jump("all-matches")], vec![rejects, goto("refuse")]]
+    vec![
+        vec![vips, Statement::Counter, jump("all-matches")],
+        vec![Statement::FibLocal(Side::Saddr), jump("remember")],
+        vec![rejects, goto("refuse")],
+    ]
 }
 
 fn refuse() -> Vec<Rule> {

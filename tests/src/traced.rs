@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use closeby_nft::trace::{Fate, Host, Origin, Outcome, Packet, Tracer};
+use closeby_nft::trace::{Fate, Host, Memory, Origin, Outcome, Packet, Tracer};
 use closeby_nft::{Name, Ruleset};
 
 use crate::oracle::{Decision, Probe};
@@ -35,14 +35,22 @@ impl Traced {
         let mut draws = Draws::default();
         loop {
             draws.rewind();
-            outcomes.push(self.outcome(probe, &mut |modulus| draws.draw(modulus)));
+            let draw = &mut |modulus| draws.draw(modulus);
+            outcomes.push(self.outcome(&mut Memory::default(), probe, draw));
             if !draws.advance() {
                 return outcomes;
             }
         }
     }
 
-    fn outcome(&self, probe: &Probe, draw: &mut dyn FnMut(u32) -> u32) -> Outcome {
+    /// What becomes of a packet after those that `memory` is of.
+    #[must_use]
+    pub fn outcome(
+        &self,
+        memory: &mut Memory,
+        probe: &Probe,
+        draw: &mut dyn FnMut(u32) -> u32,
+    ) -> Outcome {
         let packet = Packet {
             saddr: probe.source,
             daddr: probe.destination,
@@ -54,7 +62,7 @@ impl Traced {
             iif: probe.iif.as_deref().map(Name::from),
         };
         let origin = if probe.iif.is_some() { Origin::Incoming } else { Origin::Host };
-        self.tracer.run(packet, origin, &self.host, draw)
+        self.tracer.run_after(memory, packet, origin, &self.host, draw)
     }
 
     /// The outcomes as one decision.

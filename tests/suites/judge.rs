@@ -210,3 +210,36 @@ fn sets() {
         }),
     );
 }
+
+#[test]
+fn maps_that_packets_fill() {
+    let edit = |change: fn(&mut closeby_nft::Set)| {
+        move |table: &mut Table| change(table.sets.get_mut(&Name::from("memory")).unwrap())
+    };
+    finds(
+        "only packets may fill it",
+        edit(|set| {
+            set.elements.insert(Key::new().number(1).number(1), rulesets::number(1));
+        }),
+    );
+    finds("has 20 bytes where 16 fit", edit(|set| set.spec.key = vec![Field::Priority; 5]));
+    finds("no map to meta priority", edit(|set| set.spec.data = DataKind::None));
+    finds("part of an IPv6 address", edit(|set| set.spec.key[1] = Field::SaddrLow96));
+    finds("declared with a mask", edit(|set| set.spec.key[0] = Field::PriorityBits { mask: 1 }));
+    let (key, map) = (rulesets::remembered(Family::Ip), Name::from("memory"));
+    let update = |timeout_s| Statement::Update { key: key.clone(), timeout_s, map: map.clone() };
+    finds_in_rule("would never end", vec![update(0)]);
+    let bits = |mask| vec![Field::PriorityBits { mask }, Field::Saddr];
+    for mask in [0, u32::MAX] {
+        let from = Statement::PriorityFrom { key: bits(mask), map: map.clone() };
+        finds_in_rule("all or none of its bits", vec![from]);
+    }
+    let late = vec![Field::Saddr, Field::PriorityBits { mask: 1 }];
+    let from = Statement::PriorityFrom { key: late, map: map.clone() };
+    finds_in_rule("only in the first place", vec![from]);
+    let delete = Statement::Delete { key: rulesets::FRONTEND.to_vec(), map };
+    finds_in_rule("has keys of other fields", vec![delete]);
+    let plain = Statement::Delete { key: rulesets::FRONTEND.to_vec(), map: Name::from("classes") };
+    finds_in_rule("packets do not fill classes", vec![plain]);
+    finds_in_rule("not of one bit", vec![Statement::PriorityHas(3)]);
+}

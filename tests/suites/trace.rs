@@ -6,7 +6,7 @@
 
 use closeby_nft::expr::RejectWith;
 use closeby_nft::ruleset::{ChainType, HookPoint};
-use closeby_nft::trace::{Event, Fate, Host, Origin, Outcome, Packet, Tracer};
+use closeby_nft::trace::{Event, Fate, Host, Memory, Origin, Outcome, Packet, Tracer};
 use closeby_nft::{Chain, Family, Key, L4Proto, Name, Rule, Ruleset, Statement, Table, Verdict};
 use closeby_tests::rulesets::{self, addr, base, goto, jump, plain, table_id};
 
@@ -239,6 +239,71 @@ fn what_the_kernel_would_not_load_is_said() {
         let outcome = run(&ruleset, packet(Family::Ip), Origin::Incoming);
         assert_eq!(outcome.fate, Fate::Dropped { chain: Name::from("in") }, "{outcome}");
     }
+}
+
+/// A map that packets fill, of this size, and a chain that counts a client as
+/// seen, takes the number that was kept, and marks the packet.
+fn remembering(family: Family, size: u32) -> Tracer {
+    let (key, map) = (rulesets::remembered(family), Name::from("memory"));
+    let update = Statement::Update { key: key.clone(), timeout_s: 10, map: map.clone() };
+    let rules = vec![
+        vec![update, Statement::MarkOr(1)],
+        vec![Statement::PriorityFrom { key: key.clone(), map: map.clone() }],
+        vec![Statement::PriorityHas(0x100), Statement::Delete { key, map }, Statement::MarkOr(2)],
+    ];
+    let sets = [(Name::from("memory"), rulesets::memory(family, size))].into_iter().collect();
+    let chain = base(FILTER, HookPoint::Prerouting, 0, rules);
+    let chains = [(Name::from("in"), chain)].into_iter().collect();
+    let tables = [(table_id(family), Table { sets, chains })].into();
+    Tracer::new(&Ruleset { tables })
+}
+
+/// The mark and the number of a packet from a client with a number.
+fn remembered(
+    tracer: &Tracer,
+    memory: &mut Memory,
+    family: Family,
+    client: u8,
+    number: u32,
+) -> (u32, u32) {
+    let packet = Packet { saddr: addr(family, client), priority: number, ..packet(family) };
+    let outcome = tracer.run_after(memory, packet, Origin::Incoming, &Host::default(), &mut |_| 0);
+    (outcome.packet.mark, outcome.packet.priority)
+}
+
+#[test]
+fn what_packets_keep_is_kept_until_its_time_ends() {
+    for family in Family::BOTH {
+        let (tracer, mut memory) = (remembering(family, 8), Memory::default());
+        let meets = |memory: &mut Memory, client, number| {
+            remembered(&tracer, memory, family, client, number)
+        };
+        assert_eq!(meets(&mut memory, 1, 0x8000_2001), (1, 0x8000_2001));
+        // The first number stays, and each packet starts its time anew.
+        for _ in 0..3 {
+            memory.pass(9);
+            assert_eq!(meets(&mut memory, 1, 0x8000_2002), (1, 0x8000_2001));
+        }
+        // Another client, and another owner of the same client, keep their own.
+        assert_eq!(meets(&mut memory, 2, 0x8000_2003), (1, 0x8000_2003));
+        assert_eq!(meets(&mut memory, 1, 0x8000_4001), (1, 0x8000_4001));
+        memory.pass(10);
+        assert_eq!(memory.elements(&table_id(family), &Name::from("memory")).count(), 0);
+        assert_eq!(meets(&mut memory, 1, 0x8000_2002), (1, 0x8000_2002));
+        // What has the bit is taken out again, once.
+        assert_eq!(meets(&mut memory, 3, 0x8000_2100), (3, 0x8000_2100));
+        assert_eq!(meets(&mut memory, 3, 0x8000_2003), (1, 0x8000_2003));
+    }
+}
+
+#[test]
+fn a_map_that_is_full_ends_the_rule_and_keeps_what_it_has() {
+    let (tracer, mut memory) = (remembering(Family::Ip, 2), Memory::default());
+    let mut meets = |client, number| remembered(&tracer, &mut memory, Family::Ip, client, number);
+    assert_eq!(meets(1, 0x8000_2001), (1, 0x8000_2001));
+    assert_eq!(meets(2, 0x8000_2002), (1, 0x8000_2002));
+    assert_eq!(meets(3, 0x8000_2003), (0, 0x8000_2003));
+    assert_eq!(meets(2, 0x8000_2001), (1, 0x8000_2002));
 }
 
 #[test]

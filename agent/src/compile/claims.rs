@@ -1,4 +1,4 @@
-//! Who owns a frontend when several Services claim it.
+//! Who owns a frontend, or a number, when several Services claim it.
 //!
 //! A ClusterIP is never lost to an external address; between equals the oldest
 //! Service wins, then the smallest UID, then the name: the same winner in
@@ -9,19 +9,21 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use closeby_nft::Family;
+use closeby_nft::{Family, L4Proto};
 use imbl::OrdMap;
 
 use super::facts::Facts;
+use super::numbers::{Numbers, Owner};
 use super::plan::{Frontend, Way};
-use crate::model::{Service, ServiceName, ServicePort};
+use crate::model::{PortName, Service, ServiceName, ServicePort};
 
-/// All claims to all frontends.
+/// All claims to all frontends, and to numbers.
 #[derive(Clone, Debug, Default)]
 pub struct Claims {
     /// The claimants of each frontend, the winner first.
     by_frontend: OrdMap<Frontend, Arc<[Arc<Standing>]>>,
     by_service: OrdMap<ServiceName, Claim>,
+    numbers: Numbers,
 }
 
 /// What one Service claims.
@@ -29,17 +31,19 @@ pub struct Claims {
 pub struct Claim {
     /// In order, each once.
     frontends: Arc<[(Frontend, Arc<Standing>)]>,
+    /// Its ports whose clients are remembered.
+    sticky: Arc<[Arc<Owner>]>,
 }
 
 /// How a claim stands against others; the least one wins.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Standing {
+pub(super) struct Standing {
     /// A ClusterIP goes before all else.
-    is_external: bool,
+    pub(super) is_external: bool,
     /// The oldest first, those without a date last.
-    created_s: i64,
-    uid: Arc<str>,
-    service: ServiceName,
+    pub(super) created_s: i64,
+    pub(super) uid: Arc<str>,
+    pub(super) service: ServiceName,
 }
 
 /// What a Service claims: its frontends in the families that are programmed.
@@ -64,7 +68,11 @@ pub fn of(service: &Service, facts: &Facts) -> Claim {
     }
     frontends.sort_unstable();
     frontends.dedup_by_key(|(frontend, _)| *frontend);
-    Claim { frontends: frontends.into() }
+    let sticky = service.ports.iter().filter(|_| service.affinity.is_some()).map(|port| {
+        let (standing, port, proto) = (own.clone(), port.name.clone(), port.proto);
+        Arc::new(Owner { standing, port, proto })
+    });
+    Claim { sticky: sticky.collect(), frontends: frontends.into() }
 }
 
 pub(super) fn is_programmed(addr: IpAddr, facts: &Facts) -> bool {
@@ -125,10 +133,16 @@ impl Claims {
             for (frontend, _) in before.frontends.iter() {
                 touched.extend(self.withdraw(frontend, service));
             }
+            for owner in before.sticky.iter() {
+                self.numbers.leave(owner, &mut touched);
+            }
         }
         if let Some(claim) = claim {
             for (frontend, standing) in claim.frontends.iter() {
                 touched.extend(self.enter(*frontend, standing));
+            }
+            for owner in claim.sticky.iter() {
+                self.numbers.enter(owner.clone(), &mut touched);
             }
             self.by_service.insert(service.clone(), claim);
         }
@@ -139,6 +153,13 @@ impl Claims {
     #[must_use]
     pub fn owner(&self, frontend: &Frontend) -> Option<&ServiceName> {
         self.by_frontend.get(frontend)?.first().map(|standing| &standing.service)
+    }
+
+    /// The number of a port whose clients are remembered; `None` if there are
+    /// more of them than numbers.
+    #[must_use]
+    pub fn number(&self, service: &ServiceName, port: &PortName, proto: L4Proto) -> Option<u32> {
+        self.numbers.of(service, port, proto)
     }
 
     /// Takes a claimant off the list; returns who else stands on it.

@@ -8,8 +8,9 @@ use closeby_nft::{Family, L4Proto, Prefix};
 use super::claims::{self, Claims};
 use super::facts::Facts;
 use super::health::health_port;
+use super::numbers::NUMBERS_MAX;
 use super::plan::{
-    Entry, Frontend, Masquerade, Pool, PortPlan, Reach, Served, ServicePlan, Serving, Way,
+    Entry, Frontend, Masquerade, Pool, PortPlan, Reach, Served, ServicePlan, Serving, Sticky, Way,
 };
 use super::pool::{self, Candidate};
 use super::select;
@@ -18,6 +19,10 @@ use crate::model::{Cluster, Note, ObjectRef, Service, ServiceName, ServicePort, 
 /// The most endpoints drawn from for one port in one family: their count is
 /// the lower half of a class (`render::class`).
 pub const POOL_MAX: usize = 0xffff;
+/// The same where clients are remembered: a class has room for the time-out
+/// besides (`render::class`), and an endpoint has a number in a token
+/// (`render::sticky`).
+pub const STICKY_POOL_MAX: usize = 0xfff;
 
 /// Decides everything about one Service.
 #[must_use]
@@ -53,7 +58,12 @@ pub fn service_plan(
                     }),
                 }
             }
+            plan.sticky = service.affinity.and_then(|affinity| {
+                let number = claims.number(&service.name, &port.name, port.proto)?;
+                Some(Sticky { timeout_s: affinity.timeout_s, number })
+            });
             notes.extend(too_many(service, index, &plan));
+            notes.extend(unremembered(service, index, &plan));
             ports.push(plan);
         }
     }
@@ -82,17 +92,18 @@ impl Decided {
         let asks_cluster = internal == TrafficPolicy::Cluster || is_exposed;
         let asks_local =
             internal == TrafficPolicy::Local || (is_exposed && external == TrafficPolicy::Local);
+        let most = most(service);
         Self {
             internal,
             external,
             any_usable: select::any_usable(candidates),
             cluster: if asks_cluster {
-                limited(select::cluster_pool(candidates, facts))
+                limited(select::cluster_pool(candidates, facts), most)
             } else {
                 select::not_asked()
             },
             local: if asks_local {
-                limited(select::local_pool(candidates))
+                limited(select::local_pool(candidates), most)
             } else {
                 select::not_asked()
             },
@@ -112,6 +123,7 @@ impl Decided {
             family,
             served: Vec::new(),
             on_node: reachable.collect(),
+            sticky: None,
             cluster: self.cluster.clone(),
             local: self.local.clone(),
             serving: match port.proto {
@@ -188,9 +200,14 @@ fn inside_service_cidr(
     })
 }
 
-/// The pool without what exceeds [`POOL_MAX`].
-fn limited(pool: Pool) -> Pool {
-    match pool.backends.get(..POOL_MAX) {
+/// The most endpoints drawn from for one port of a Service.
+fn most(service: &Service) -> usize {
+    if service.affinity.is_some() { STICKY_POOL_MAX } else { POOL_MAX }
+}
+
+/// The pool without what exceeds `most`.
+fn limited(pool: Pool, most: usize) -> Pool {
+    match pool.backends.get(..most) {
         Some(head) if head.len() < pool.backends.len() => {
             Pool { backends: Arc::from(head), ..pool }
         }
@@ -199,11 +216,21 @@ fn limited(pool: Pool) -> Pool {
 }
 
 fn too_many(service: &Service, index: usize, plan: &PortPlan) -> Option<Note> {
-    let full = [&plan.cluster, &plan.local].iter().any(|pool| pool.backends.len() == POOL_MAX);
+    let most = most(service);
+    let full = [&plan.cluster, &plan.local].iter().any(|pool| pool.backends.len() == most);
     full.then(|| {
         let problem = format!(
-            "has {POOL_MAX} or more {} endpoints; those after the first {POOL_MAX} by address get no traffic",
+            "has {most} or more {} endpoints; those after the first {most} by address get no traffic",
             plan.family
+        );
+        note(service, format!("spec.ports[{index}]"), problem)
+    })
+}
+
+fn unremembered(service: &Service, index: usize, plan: &PortPlan) -> Option<Note> {
+    (service.affinity.is_some() && plan.sticky.is_none()).then(|| {
+        let problem = format!(
+            "is one of more than {NUMBERS_MAX} ports with session affinity, and among the youngest; its clients are not remembered"
         );
         note(service, format!("spec.ports[{index}]"), problem)
     })

@@ -13,6 +13,7 @@ use crate::model::ServiceName;
 pub fn judge(plan: &NodePlan) -> Vec<String> {
     let mut faults = Vec::new();
     let mut owners: BTreeMap<Frontend, &ServiceName> = BTreeMap::new();
+    let mut numbers = BTreeMap::new();
     for (name, service) in &plan.services {
         for port in &service.ports {
             for served in &port.served {
@@ -24,6 +25,16 @@ pub fn judge(plan: &NodePlan) -> Vec<String> {
                 faults.extend(
                     entry_faults(port, served.entry).map(|fault| format!("{name}: {fault}")),
                 );
+            }
+            if let Some(sticky) = port.sticky {
+                let owner = (name, &port.name, port.proto);
+                let other = numbers.insert((port.family, sticky.number), owner);
+                if other.is_some_and(|other| other != owner) {
+                    faults.push(format!(
+                        "two ports have the number {}, one of {name}",
+                        sticky.number
+                    ));
+                }
             }
             faults.extend(port_faults(plan, port).map(|fault| format!("{name}: {fault}")));
         }

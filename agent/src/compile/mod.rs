@@ -13,6 +13,7 @@ pub mod entry;
 pub mod facts;
 pub mod health;
 pub mod judge;
+pub mod numbers;
 pub mod plan;
 pub mod pool;
 pub mod select;
@@ -24,7 +25,7 @@ pub use facts::{DetectLocal, Facts, LocalAddresses, MarkBit, NodePortAddresses};
 pub use health::HealthPort;
 pub use plan::{
     Backend, Entry, Frontend, Generation, Masquerade, NodePlan, Pool, PortPlan, Reach, Served,
-    ServicePlan, Serving, Way, Why,
+    ServicePlan, Serving, Sticky, Way, Why,
 };
 
 use crate::model::{Cluster, Dirty, Service, ServiceName};

@@ -117,6 +117,18 @@ pub struct PortPlan {
     pub on_node: Vec<Backend>,
     /// Who keeps the flows it has. For UDP alone; empty otherwise.
     pub serving: Serving,
+    /// How its clients are remembered, if they are.
+    pub sticky: Option<Sticky>,
+}
+
+/// How the clients of a port are remembered: a client, known by its address,
+/// that comes again goes to the same endpoint, whichever frontend it asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sticky {
+    /// How long after its last new connection, in seconds.
+    pub timeout_s: u32,
+    /// The port in the rules (`compile::numbers`); no other port has it.
+    pub number: u32,
 }
 
 impl PortPlan {

@@ -102,5 +102,6 @@ fn endpoints_spec() -> SetSpec {
         key: vec![Field::Daddr, Field::L4Proto, Field::Dport, Field::Random { modulus: 2 }],
         data: DataKind::Fields(vec![Field::Daddr, Field::Dport]),
         size: 1,
+        dynamic: false,
     }
 }

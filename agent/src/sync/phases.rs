@@ -165,7 +165,12 @@ mod tests {
                 (Key::new().number(*number), verdict)
             })
             .collect();
-        let spec = SetSpec { key: vec![Field::Priority], data: DataKind::Verdict, size: 8 };
+        let spec = SetSpec {
+            key: vec![Field::Priority],
+            data: DataKind::Verdict,
+            size: 8,
+            dynamic: false,
+        };
         let rules = vec![vec![Statement::Counter]];
         let chains = numbers
             .iter()
@@ -208,7 +213,8 @@ mod tests {
         let mut with = without.clone();
         let lookup = |set| Statement::Lookup { key: vec![Field::Daddr], set: Name::from(set) };
         for table in with.tables.values_mut() {
-            let spec = SetSpec { key: vec![Field::Daddr], data: DataKind::None, size: 8 };
+            let spec =
+                SetSpec { key: vec![Field::Daddr], data: DataKind::None, size: 8, dynamic: false };
             let set = Set { spec, elements: Elements::new() };
             table.sets.insert(Name::from("new"), set);
             let rules = vec![vec![lookup("new"), Statement::Counter]];

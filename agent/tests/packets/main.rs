@@ -9,6 +9,7 @@
 //! to do.
 
 mod adoption;
+mod affinity;
 mod changes;
 mod external;
 mod health;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         verdicts::ALL,
         external::ALL,
         changes::ALL,
+        affinity::ALL,
         udp::ALL,
         node::ALL,
         health::ALL,

@@ -122,6 +122,17 @@ fn rule_loads(table: &Table, family: Family, rule: &Rule) -> Result<(), Failure>
             let len = family.addr_len() + 4;
             matches!(data, DataKind::Fields(fields) if concat_len(fields, family) == len)
         }),
+        Statement::Update { key, map, .. } | Statement::Delete { key, map } => {
+            lookup(
+                table,
+                family,
+                key,
+                map,
+                |data| matches!(data, DataKind::Fields(fields) if concat_len(fields, family) == 4),
+            )?;
+            let dynamic = table.sets.get(map).is_some_and(|set| set.spec.dynamic);
+            ensure(dynamic, Errno::EOPNOTSUPP)
+        }
         _ => Ok(()),
     })
 }

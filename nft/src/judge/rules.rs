@@ -33,6 +33,9 @@ impl Court<'_, '_> {
         if end.is_some_and(|end| end + 1 < rule.len()) {
             return Some("statements follow one that ends the rule".to_owned());
         }
+        if rule.iter().any(masks_late) {
+            return Some("nft reads a mask only in the first place of a map's key here".into());
+        }
         if reorders(rule) {
             return Some("nft moves `meta l4proto` towards a `th dport` that follows it".into());
         }
@@ -51,7 +54,7 @@ impl Court<'_, '_> {
                 Some(format!("{prefix} holds every address"))
             }
             Statement::Iifname { interfaces, .. } => interface_problem(interfaces),
-            Statement::MarkHas(bits) => {
+            Statement::MarkHas(bits) | Statement::PriorityHas(bits) => {
                 (bits.count_ones() != 1).then(|| format!("the mask {bits:#x} is not of one bit"))
             }
             Statement::MarkOr(0) | Statement::MarkXor(0) => Some("it changes no bit".to_owned()),
@@ -66,6 +69,12 @@ impl Court<'_, '_> {
             ),
             Statement::Vmap { key, map } => {
                 self.lookup_problem(key, map, "a verdict map", |data| *data == DataKind::Verdict)
+            }
+            Statement::Update { timeout_s: 0, .. } => {
+                Some("its element would never end".to_owned())
+            }
+            Statement::Update { key, map, .. } | Statement::Delete { key, map } => {
+                self.dynset_problem(key, map)
             }
             Statement::Dnat { key, map } => self.dnat_problem(key, map, before),
             Statement::L4Proto(_) => before
@@ -107,6 +116,14 @@ impl Court<'_, '_> {
         })
     }
 
+    /// A declaration that is dynamic has keys and data that fit (`spec_problem`).
+    fn dynset_problem(&self, key: &[Field], map: &Name) -> Option<String> {
+        if self.table.sets.get(map).is_some_and(|map| !map.spec.dynamic) {
+            return Some(format!("packets do not fill {map}"));
+        }
+        self.lookup_problem(key, map, "a map", |data| *data != DataKind::None)
+    }
+
     /// What is wrong with looking `key` up in `set`, which must be `wanted`.
     fn lookup_problem(
         &self,
@@ -140,15 +157,22 @@ impl Court<'_, '_> {
     }
 }
 
+/// Whether a mask stands where the grammar of nft 1.0.6 has none: what is set
+/// from a map takes one in the first place of the key alone.
+fn masks_late(statement: &Statement) -> bool {
+    match statement {
+        Statement::PriorityFrom { key, .. } | Statement::Dnat { key, .. } => {
+            key.iter().skip(1).any(|field| field.is_masked())
+        }
+        _ => false,
+    }
+}
+
 /// Whether nft 1.0.6 lists the rule in another order than it was given: it takes
 /// a match of the protocol for the condition of a later port.
 fn reorders(rule: &Rule) -> bool {
-    let has_port = |statement: &Statement| match statement {
-        Statement::Lookup { key, .. }
-        | Statement::PriorityFrom { key, .. }
-        | Statement::Vmap { key, .. }
-        | Statement::Dnat { key, .. } => key.contains(&Field::Dport),
-        _ => false,
+    let has_port = |statement: &Statement| {
+        statement.lookup().is_some_and(|(_, key)| key.contains(&Field::Dport))
     };
     let is_proto = |statement: &Statement| matches!(statement, Statement::L4Proto(_));
     rule.iter().skip_while(|statement| !is_proto(statement)).any(has_port)
@@ -173,7 +197,8 @@ fn same_kinds(one: &[Field], other: &[Field]) -> bool {
     let kind = |field: &Field| match field {
         Field::Saddr | Field::SaddrNet { .. } | Field::Daddr => Field::Daddr,
         Field::Random { .. } => Field::Random { modulus: 1 },
-        Field::L4Proto | Field::Dport | Field::Priority => *field,
+        Field::PriorityBits { .. } => Field::Priority,
+        Field::SaddrLow96 | Field::L4Proto | Field::Dport | Field::Priority => *field,
     };
     one.iter().map(kind).eq(other.iter().map(kind))
 }

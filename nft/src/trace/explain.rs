@@ -95,6 +95,14 @@ impl fmt::Display for Event {
                 let verb = if found.is_some() { "is in" } else { "is not in" };
                 write!(f, "{element} {verb} {}", set.name)
             }
+            Self::Updated { set, key, data } => {
+                let element = text::element(key, data, &set.spec, set.family);
+                write!(f, "{element} is kept in {}", set.name)
+            }
+            Self::Deleted { set, key } => {
+                let element = text::element(key, &Data::None, &set.spec, set.family);
+                write!(f, "{element} is taken out of {}", set.name)
+            }
             Self::Ran => f.write_str("done"),
             Self::Verdict(verdict) => match verdict {
                 Verdict::Accept => f.write_str("accepted"),

@@ -7,10 +7,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use arrayvec::ArrayVec;
 
-use super::program::{Instruction, RuleCode, SetContent};
-use super::{Host, Packet};
-use crate::expr::{Base, CmpOp, CtKey, Expr, Found, MetaKey, REG_COUNT, Reg, RejectWith};
-use crate::ruleset::{Data, KEY_MAX, Key};
+use super::memory::Memory;
+use super::program::{RuleCode, SetContent};
+use super::{Event, Host, Packet};
+use crate::expr::{Base, CmpOp, CtKey, DynsetOp, Expr, Found, MetaKey, REG_COUNT, Reg, RejectWith};
+use crate::ruleset::{Data, KEY_MAX, Key, Value};
 use crate::statement::{Side, Verdict};
 use crate::types::{Family, L4Proto};
 
@@ -20,6 +21,7 @@ const WORD: usize = 4;
 const FILE_LEN: usize = WORD * REG_COUNT as usize;
 /// Bytes of an interface name in registers (`IFNAMSIZ`).
 const IFNAME_LEN: usize = 16;
+const MS_PER_S: u64 = 1000;
 /// `NF_CT_STATE_BIT(IP_CT_NEW)`.
 const STATE_NEW: u32 = 8;
 /// `NF_CT_STATE_INVALID_BIT`: no connection tracking has seen the packet.
@@ -67,11 +69,9 @@ pub(super) enum End {
     Impossible(&'static str),
 }
 
-/// A lookup that was made.
-pub(super) struct Looked<'a> {
-    pub(super) set: &'a SetContent,
-    pub(super) key: Key,
-    pub(super) found: Option<&'a Data>,
+/// A use of a set or map, to be told.
+pub(super) struct Used {
+    pub(super) event: Event,
     pub(super) statement: usize,
 }
 
@@ -80,6 +80,7 @@ pub(super) struct Context<'a, 'draw> {
     pub(super) flow: &'a mut Flow,
     pub(super) host: &'a Host,
     pub(super) draw: &'a mut (dyn FnMut(u32) -> u32 + 'draw),
+    pub(super) memory: &'a mut Memory,
 }
 
 /// The registers of one rule.
@@ -131,22 +132,31 @@ impl Registers {
 
 impl RuleCode {
     /// Runs the rule; the statement at which it ended, and how.
-    pub(super) fn run<'a>(
+    pub(super) fn run(
         &self,
-        sets: &'a [SetContent],
+        sets: &[SetContent],
         context: &mut Context<'_, '_>,
-        looked: &mut impl FnMut(Looked<'a>),
+        tell: &mut impl FnMut(Used),
     ) -> (usize, End) {
         if let Some(statement) = self.unknown {
             return (statement, End::Broke);
         }
         let mut registers = Registers::new();
         for instruction in &self.exprs {
-            let end = match &instruction.expr {
-                Expr::Lookup { sreg, found, .. } => {
-                    lookup(instruction, *sreg, *found, sets, &mut registers, looked)
+            let set = instruction.set.and_then(|index| sets.get(index));
+            let mut tell = |event| tell(Used { event, statement: instruction.statement });
+            let end = match (&instruction.expr, set) {
+                (Expr::Lookup { sreg, found, .. }, Some(set)) => {
+                    context.lookup(set, *sreg, *found, &mut registers, &mut tell)
                 }
-                expr => context.execute(expr, &mut registers),
+                (Expr::Dynset { op, key, data, timeout_ms, .. }, Some(set)) => {
+                    let data = (*op == DynsetOp::Update).then_some((*data, *timeout_ms));
+                    context.dynset(set, *key, data, &registers, &mut tell)
+                }
+                (Expr::Lookup { .. } | Expr::Dynset { .. }, None) => {
+                    Err(End::Impossible("there is no such set"))
+                }
+                (expr, _) => context.execute(expr, &mut registers),
             };
             if let Err(end) = end {
                 return (instruction.statement, end);
@@ -156,29 +166,72 @@ impl RuleCode {
     }
 }
 
-fn lookup<'a>(
-    instruction: &Instruction,
-    sreg: Reg,
-    wanted: Found,
-    sets: &'a [SetContent],
-    registers: &mut Registers,
-    looked: &mut impl FnMut(Looked<'a>),
-) -> Result<(), End> {
-    let set = instruction.set.and_then(|index| sets.get(index));
-    let set = set.ok_or(End::Impossible("there is no such set"))?;
-    let bytes = registers.read(sreg, set.key_len)?;
+/// The key of an element in registers.
+fn key(set: &SetContent, reg: Reg, registers: &Registers) -> Result<Key, End> {
+    let bytes = registers.read(reg, set.key_len)?;
     let key: ArrayVec<u8, KEY_MAX> =
         bytes.try_into().map_err(|_| End::Impossible("a key is too long"))?;
-    let key = Key(key);
-    let found = set.elements.get(&key);
-    looked(Looked { set, key, found, statement: instruction.statement });
-    match (found.ok_or(End::Broke)?, wanted) {
-        (_, Found::Member) => Ok(()),
-        (Data::Value(value), Found::Data(dreg)) => registers.write(dreg, &value.0),
-        (Data::Verdict(verdict), Found::Verdict) => Err(End::Verdict(verdict.clone())),
-        (Data::None | Data::Value(_) | Data::Verdict(_), _) => {
-            Err(End::Impossible("an element has other data than the rule wants"))
+    Ok(Key(key))
+}
+
+/// Expressions that use sets.
+impl Context<'_, '_> {
+    fn lookup(
+        &self,
+        set: &SetContent,
+        sreg: Reg,
+        wanted: Found,
+        registers: &mut Registers,
+        tell: &mut impl FnMut(Event),
+    ) -> Result<(), End> {
+        let key = key(set, sreg, registers)?;
+        let found = if set.declared.spec.dynamic {
+            self.memory.get(&set.table, &set.declared.name, &key).cloned()
+        } else {
+            set.elements.get(&key).cloned()
+        };
+        tell(Event::LookedUp { set: set.declared.clone(), key, found: found.clone() });
+        match (found.ok_or(End::Broke)?, wanted) {
+            (_, Found::Member) => Ok(()),
+            (Data::Value(value), Found::Data(dreg)) => registers.write(dreg, &value.0),
+            (Data::Verdict(verdict), Found::Verdict) => Err(End::Verdict(verdict)),
+            (Data::None | Data::Value(_) | Data::Verdict(_), _) => {
+                Err(End::Impossible("an element has other data than the rule wants"))
+            }
         }
+    }
+
+    /// Updates with this data and time-out, or deletes.
+    fn dynset(
+        &mut self,
+        set: &SetContent,
+        sreg: Reg,
+        data: Option<(Reg, u64)>,
+        registers: &Registers,
+        tell: &mut impl FnMut(Event),
+    ) -> Result<(), End> {
+        let spec = &set.declared.spec;
+        if !spec.dynamic {
+            return Err(End::Impossible("packets cannot fill this set"));
+        }
+        let key = key(set, sreg, registers)?;
+        let (table, name) = (&set.table, &set.declared.name);
+        let declared = set.declared.clone();
+        let Some((reg, timeout_ms)) = data else {
+            return if self.memory.delete(table, name, &key) {
+                tell(Event::Deleted { set: declared, key });
+                Ok(())
+            } else {
+                Err(End::Broke)
+            };
+        };
+        let data = Data::Value(Value(ArrayVec::from_iter(registers.read_word(reg)?)));
+        let size = usize::try_from(spec.size).unwrap_or(usize::MAX);
+        let kept =
+            self.memory.update((table, name, size), key.clone(), data, timeout_ms / MS_PER_S);
+        let data = kept.ok_or(End::Broke)?;
+        tell(Event::Updated { set: declared, key, data });
+        Ok(())
     }
 }
 
@@ -220,7 +273,9 @@ impl Context<'_, '_> {
                 let equal = registers.read(*sreg, data.len())? == data.as_slice();
                 if equal == (*op == CmpOp::Eq) { Ok(()) } else { Err(End::Broke) }
             }
-            Expr::Lookup { .. } => Err(End::Impossible("a lookup without sets")),
+            Expr::Lookup { .. } | Expr::Dynset { .. } => {
+                Err(End::Impossible("a lookup without sets"))
+            }
             Expr::Immediate { dreg, data } => registers.write(*dreg, data),
             Expr::Verdict(verdict) => Err(End::Verdict(verdict.clone())),
             Expr::Dnat { family, addr, proto } => {

@@ -66,7 +66,7 @@ pub(super) struct Instruction {
     pub(super) expr: Expr,
     /// The statement it belongs to.
     pub(super) statement: usize,
-    /// Where a lookup finds its set; `None` if there is no such set.
+    /// Where what uses a set finds it; `None` if there is no such set.
     pub(super) set: Option<usize>,
 }
 
@@ -74,6 +74,7 @@ pub(super) struct Instruction {
 #[derive(Clone, Debug)]
 pub(super) struct SetContent {
     pub(super) declared: Arc<Declared>,
+    pub(super) table: Arc<TableId>,
     pub(super) key_len: usize,
     pub(super) elements: Elements,
 }
@@ -124,21 +125,24 @@ impl Program {
             name: name.clone(),
             rules: chain.rules.iter().map(|rule| RuleCode::new(rule, family, &set_index)).collect(),
         };
+        let id = Arc::new(id.clone());
         Self {
-            id: Arc::new(id.clone()),
+            id: id.clone(),
             chains: table.chains.iter().map(chain_code).collect(),
             chain_index: chain_index.map(|(index, name)| (name, index)).collect(),
-            sets: table.sets.iter().map(|(name, set)| SetContent::new(name, set, family)).collect(),
+            sets: table.sets.iter().map(|(name, set)| SetContent::new(&id, name, set)).collect(),
         }
     }
 }
 
 impl SetContent {
-    fn new(name: &Name, set: &Set, family: Family) -> Self {
+    fn new(table: &Arc<TableId>, name: &Name, set: &Set) -> Self {
+        let family = table.family;
         let declared = Declared { name: name.clone(), spec: set.spec.clone(), family };
         Self {
             key_len: set.spec.key_len(family),
             declared: Arc::new(declared),
+            table: table.clone(),
             elements: set.elements.clone(),
         }
     }
@@ -165,7 +169,7 @@ impl RuleCode {
 
 fn set_of(expr: &Expr) -> Option<&Name> {
     match expr {
-        Expr::Lookup { set, .. } => Some(set),
+        Expr::Lookup { set, .. } | Expr::Dynset { set, .. } => Some(set),
         _ => None,
     }
 }

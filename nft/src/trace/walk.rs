@@ -1,7 +1,8 @@
 //! The walk: hooks in the order of a packet's way, base chains in the order of
 //! their priorities, chains by jump, goto and return.
 
-use super::machine::{Context, End, Flow, Looked};
+use super::machine::{Context, End, Flow, Used};
+use super::memory::Memory;
 use super::program::{Base, Program, Tracer};
 use super::{Event, Fate, Host, Origin, Outcome, Packet, Place, Step};
 use crate::name::Name;
@@ -23,11 +24,26 @@ const CONNTRACK_PRIORITY: i32 = -200;
 const LOOPBACK: &str = "lo";
 
 impl Tracer {
-    /// Runs the first packet of a connection through the ruleset. `draw` is
-    /// asked for random numbers below its argument.
+    /// Runs the first packet of a connection through the ruleset, which
+    /// remembers no packet before it. `draw` is asked for random numbers below
+    /// its argument.
     #[must_use]
     pub fn run(
         &self,
+        packet: Packet,
+        origin: Origin,
+        host: &Host,
+        draw: &mut dyn FnMut(u32) -> u32,
+    ) -> Outcome {
+        self.run_after(&mut Memory::default(), packet, origin, host, draw)
+    }
+
+    /// The same after the packets that `memory` is of, to which this one's is
+    /// added.
+    #[must_use]
+    pub fn run_after(
+        &self,
+        memory: &mut Memory,
         packet: Packet,
         origin: Origin,
         host: &Host,
@@ -39,6 +55,7 @@ impl Tracer {
             tracer: self,
             host,
             draw,
+            memory,
             flow,
             destination_decided: false,
             source_decided: false,
@@ -62,6 +79,7 @@ struct Walk<'a> {
     tracer: &'a Tracer,
     host: &'a Host,
     draw: &'a mut dyn FnMut(u32) -> u32,
+    memory: &'a mut Memory,
     flow: Flow,
     /// Whether the connection's destination is settled: by a DNAT, or because
     /// the chains that could have done it are over.
@@ -174,18 +192,19 @@ impl<'a> Walk<'a> {
 
     fn rule(&mut self, program: &'a Program, chain: usize, rule: usize) -> (usize, End) {
         let code = &program.chains[chain].rules[rule];
-        let mut context = Context { flow: &mut self.flow, host: self.host, draw: &mut *self.draw };
+        let mut context = Context {
+            flow: &mut self.flow,
+            host: self.host,
+            draw: &mut *self.draw,
+            memory: &mut *self.memory,
+        };
         let path = &mut self.path;
-        code.run(&program.sets, &mut context, &mut |looked: Looked<'_>| {
+        code.run(&program.sets, &mut context, &mut |used: Used| {
             path.push(Step {
                 table: program.id.clone(),
                 chain: program.chains[chain].name.clone(),
-                place: Some(Place { rule, statement: looked.statement, text: code.text.clone() }),
-                event: Event::LookedUp {
-                    set: looked.set.declared.clone(),
-                    key: looked.key,
-                    found: looked.found.cloned(),
-                },
+                place: Some(Place { rule, statement: used.statement, text: code.text.clone() }),
+                event: used.event,
             });
         })
     }

@@ -90,6 +90,9 @@ pub mod set {
     pub const DESC_SIZE: u16 = 1;
     pub const FLAG_ANONYMOUS: u32 = 1;
     pub const FLAG_MAP: u32 = 8;
+    pub const FLAG_TIMEOUT: u32 = 0x10;
+    /// `NFT_SET_EVAL`: nft's `dynamic`.
+    pub const FLAG_DYNAMIC: u32 = 0x20;
     /// `NFT_DATA_VERDICT`.
     pub const DATA_VERDICT: u32 = 0xffff_ff00;
 }
@@ -182,6 +185,14 @@ pub mod expr {
     pub const LOOKUP_DREG: u16 = 3;
     pub const LOOKUP_FLAGS: u16 = 5;
 
+    pub const DYNSET_SET: u16 = 1;
+    pub const DYNSET_OP: u16 = 3;
+    pub const DYNSET_SREG_KEY: u16 = 4;
+    pub const DYNSET_SREG_DATA: u16 = 5;
+    pub const DYNSET_TIMEOUT: u16 = 6;
+    pub const DYNSET_UPDATE: u32 = 1;
+    pub const DYNSET_DELETE: u32 = 2;
+
     pub const IMMEDIATE_DREG: u16 = 1;
     pub const IMMEDIATE_DATA: u16 = 2;
 
@@ -253,6 +264,13 @@ pub mod udata {
 
     pub const PAYLOAD_DESC: u8 = 0;
     pub const PAYLOAD_FIELD: u8 = 1;
+    /// Of a payload that nft has no name for: from where, in bits.
+    pub const PAYLOAD_BASE: u8 = 2;
+    pub const PAYLOAD_OFFSET: u8 = 3;
+    pub const PAYLOAD_LEN: u8 = 4;
+    /// `proto_unknown`, and its only field.
+    pub const DESC_UNKNOWN: u32 = 0;
+    pub const BASE_NETWORK: u32 = 2;
     pub const DESC_TH: u32 = 11;
     pub const DESC_IP: u32 = 12;
     pub const DESC_IP6: u32 = 13;

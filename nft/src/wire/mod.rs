@@ -14,6 +14,7 @@
 //! | a set we would not declare so | a [`crate::SetSpec`] without key fields, and no elements |
 //! | a catch-all element | the element with the empty key |
 //! | data we would not write | [`crate::Data::None`] |
+//! | what packets put into a dynamic map | nothing: it is no part of our values |
 //! | a base chain of another type, hook or policy | [`FOREIGN_HOOK`] |
 //!
 //! Two things are not read: the flags of a table, and objects that are neither
@@ -41,5 +42,5 @@ pub const FOREIGN_HOOK: Hook =
 /// fields it equals none of ours and is replaced.
 #[must_use]
 pub fn foreign_spec() -> SetSpec {
-    SetSpec { key: Vec::new(), data: DataKind::None, size: 0 }
+    SetSpec { key: Vec::new(), data: DataKind::None, size: 0, dynamic: false }
 }

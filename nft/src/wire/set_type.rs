@@ -51,6 +51,9 @@ impl SetType {
             put_u32(out, udata::DATA_INTERVAL, 0);
             declared.flags = set::FLAG_MAP;
         }
+        if spec.dynamic {
+            declared.flags |= set::FLAG_DYNAMIC | set::FLAG_TIMEOUT;
+        }
         match &spec.data {
             DataKind::None => {}
             DataKind::Verdict => declared.data_type = set::DATA_VERDICT,
@@ -78,7 +81,8 @@ pub(super) fn spec(declared: &SetType, size: u32, family: Family) -> Option<SetS
             _ => {}
         }
     }
-    let spec = SetSpec { key: key?, data, size };
+    let dynamic = declared.flags & set::FLAG_DYNAMIC != 0;
+    let spec = SetSpec { key: key?, data, size, dynamic };
     // A field alone is not padded, but our keys and values always are.
     let padded = |fields: &[Field], most: usize| {
         let len: usize = fields.iter().map(|field| field.padded_len(family)).sum();
@@ -103,8 +107,8 @@ fn field_type(field: Field, family: Family) -> u32 {
         (Field::Saddr | Field::SaddrNet { .. } | Field::Daddr, Family::Ip6) => datatype::IPV6_ADDR,
         (Field::L4Proto, _) => datatype::INET_PROTO,
         (Field::Dport, _) => datatype::INET_SERVICE,
-        (Field::Priority, _) => datatype::PRIORITY,
-        (Field::Random { .. }, _) => datatype::INTEGER,
+        (Field::Priority | Field::PriorityBits { .. }, _) => datatype::PRIORITY,
+        (Field::SaddrLow96 | Field::Random { .. }, _) => datatype::INTEGER,
     }
 }
 
@@ -119,8 +123,12 @@ fn byte_len(fields: &[Field], family: Family) -> u32 {
 
 fn byte_order(fields: &[Field]) -> u32 {
     match fields {
-        [Field::Saddr | Field::SaddrNet { .. } | Field::Daddr | Field::Dport] => udata::ORDER_BIG,
-        [Field::L4Proto | Field::Priority | Field::Random { .. }] => udata::ORDER_HOST,
+        [
+            Field::Saddr | Field::SaddrNet { .. } | Field::Daddr | Field::SaddrLow96 | Field::Dport,
+        ] => udata::ORDER_BIG,
+        [Field::L4Proto | Field::Priority | Field::PriorityBits { .. } | Field::Random { .. }] => {
+            udata::ORDER_HOST
+        }
         _ => udata::ORDER_NONE,
     }
 }
@@ -177,7 +185,15 @@ fn put_field(out: &mut Vec<u8>, field: Field, family: Family) {
         (Field::Daddr, Family::Ip6) => payload(out, udata::DESC_IP6, udata::IP6_DADDR),
         (Field::Dport, _) => payload(out, udata::DESC_TH, udata::TH_DPORT),
         (Field::L4Proto, _) => meta(out, expr::KEY_L4PROTO),
-        (Field::Priority, _) => meta(out, expr::KEY_PRIORITY),
+        (Field::SaddrLow96, _) => put_expr(out, udata::PAYLOAD, |out| {
+            put_u32(out, udata::PAYLOAD_DESC, udata::DESC_UNKNOWN);
+            put_u32(out, udata::PAYLOAD_FIELD, 0);
+            put_u32(out, udata::PAYLOAD_BASE, udata::BASE_NETWORK);
+            put_u32(out, udata::PAYLOAD_OFFSET, 96);
+            put_u32(out, udata::PAYLOAD_LEN, 96);
+        }),
+        // A mask has no `typeof`: what is declared is the field.
+        (Field::Priority | Field::PriorityBits { .. }, _) => meta(out, expr::KEY_PRIORITY),
         (Field::Random { modulus }, _) => put_expr(out, udata::NUMGEN, |out| {
             put_u32(out, udata::NUMGEN_TYPE, udata::NUMGEN_RANDOM);
             put_u32(out, udata::NUMGEN_MODULUS, modulus);
@@ -229,7 +245,14 @@ fn field(bytes: &[u8], family: Family) -> Option<Field> {
     let (kind, content) = expr_of(bytes)?;
     let candidates = match kind {
         udata::NUMGEN => vec![Field::Random { modulus: find_u32(content, udata::NUMGEN_MODULUS)? }],
-        _ => vec![Field::Saddr, Field::Daddr, Field::L4Proto, Field::Dport, Field::Priority],
+        _ => vec![
+            Field::Saddr,
+            Field::Daddr,
+            Field::SaddrLow96,
+            Field::L4Proto,
+            Field::Dport,
+            Field::Priority,
+        ],
     };
     candidates.into_iter().find(|candidate| {
         let mut written = Vec::new();

@@ -58,6 +58,10 @@ fn one_port(out: &mut String, port: &PortPlan) {
             push(out, 6, format_args!("only from {from}"));
         }
     }
+    if let Some(sticky) = port.sticky {
+        let (seconds, number) = (sticky.timeout_s, sticky.number);
+        push(out, 4, format_args!("clients remembered for {seconds} s, as number {number:#x}"));
+    }
     pool(out, "cluster", &port.cluster);
     pool(out, "local", &port.local);
 }

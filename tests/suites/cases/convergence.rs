@@ -2,7 +2,7 @@
 
 use closeby_nft::delta::Verb;
 use closeby_nft::{Batch, Data, Delta, GenId, Kernel, Name, Op, Ruleset, delta};
-use closeby_tests::rulesets;
+use closeby_tests::{nft, rawdump, rulesets};
 
 use super::both::Both;
 
@@ -55,6 +55,30 @@ pub(crate) fn one_sample_becomes_another() {
     }
     super::converge(&mut kernel, &sample, &Ruleset::default());
     assert_eq!(super::list(&mut kernel, &sample), Ruleset::default());
+}
+
+/// Elements of a dynamic map are neither listed nor touched, whatever changes
+/// around them; they go with the map.
+pub(crate) fn what_packets_fill_is_left_alone() {
+    let (mut kernel, sample) = (super::netlink(), rulesets::sample());
+    super::converge(&mut kernel, &Ruleset::default(), &sample);
+    let filled = "add element ip closeby memory { 8000:2000 . 10.0.0.1 timeout 1h : 8000:2001 }
+        add element ip6 closeby memory { 8000:2000 . 0x1 timeout 1h : 8000:2001 }";
+    nft::load(filled).unwrap();
+    let in_kernel =
+        || [2, 10].map(|family| rawdump::elements(family, "closeby", "memory").unwrap().len());
+    for (before, after) in [(&sample, &changed(&sample)), (&changed(&sample), &sample)] {
+        assert_eq!(super::list(&mut kernel, &sample), *before);
+        super::commit(&mut kernel, &delta::diff(before, after));
+        assert_eq!(in_kernel(), [1, 1]);
+    }
+    let mut larger = sample.clone();
+    for table in larger.tables.values_mut() {
+        table.sets["memory"].spec.size *= 2;
+    }
+    super::converge(&mut kernel, &sample, &larger);
+    assert_eq!(in_kernel(), [0, 0]);
+    assert_eq!(super::list(&mut kernel, &sample), larger);
 }
 
 pub(crate) fn a_check_changes_nothing() {

@@ -20,6 +20,14 @@ pub(crate) type Case = (&'static str, fn());
 pub(crate) const ALL: &[Case] = &[
     ("same_as_nft::committed_is_what_nft_loads", same_as_nft::committed_is_what_nft_loads),
     ("same_as_nft::our_tables_are_what_nft_loads", same_as_nft::our_tables_are_what_nft_loads),
+    (
+        "same_as_nft::our_tables_with_affinity_are_what_nft_loads",
+        same_as_nft::our_tables_with_affinity_are_what_nft_loads,
+    ),
+    (
+        "same_as_nft::a_listing_of_our_tables_with_affinity_loads_again",
+        same_as_nft::a_listing_of_our_tables_with_affinity_loads_again,
+    ),
     ("same_as_nft::a_listing_loads_again", same_as_nft::a_listing_loads_again),
     (
         "same_as_nft::a_listing_of_our_tables_loads_again",
@@ -35,6 +43,7 @@ pub(crate) const ALL: &[Case] = &[
     ),
     ("convergence::listed_is_what_was_committed", convergence::listed_is_what_was_committed),
     ("convergence::one_sample_becomes_another", convergence::one_sample_becomes_another),
+    ("convergence::what_packets_fill_is_left_alone", convergence::what_packets_fill_is_left_alone),
     ("convergence::a_check_changes_nothing", convergence::a_check_changes_nothing),
     ("convergence::generations", convergence::generations),
     ("foreign::is_listed_and_replaced", foreign::is_listed_and_replaced),

@@ -1,11 +1,15 @@
 //! The same ruleset, once committed by us and once loaded by nft from our text,
 //! is the same to the kernel, byte for byte.
 
-use closeby::model::NodeName;
+use std::sync::Arc;
+
+use closeby::compile::{DetectLocal, Facts};
+use closeby::model::{Affinity, Change, Cluster, NodeName, Service};
 use closeby::offline::View;
 use closeby_nft::{Family, Ruleset, text};
+use closeby_tests::made::Made;
 use closeby_tests::rawdump::{self, Dump};
-use closeby_tests::{netns, nft, rulesets};
+use closeby_tests::{netns, nft, rulesets, small};
 
 /// Everything that two namespaces must agree in.
 #[derive(Debug, PartialEq, Eq)]
@@ -65,6 +69,33 @@ fn rendered() -> Ruleset {
     view.knowledge().rendered.ruleset().clone()
 }
 
+/// The tables of Services with session affinity, under both policies.
+fn rendered_with_affinity() -> Ruleset {
+    let mut cluster = Cluster::default();
+    for (name, is_local, timeout_s) in [(1, false, 10_800), (2, true, 61)] {
+        let affinity = Some(Affinity { timeout_s });
+        let service = Service { affinity, ..small::service(name, true, is_local) };
+        cluster.apply(Change::Service(service));
+        for six in [false, true] {
+            cluster.apply(Change::Slice(small::slice(name, six, 3)));
+        }
+    }
+    let pods = ["10.244.0.0/24", "fd00:244::/64"].map(|prefix| prefix.parse().unwrap());
+    let facts = Facts {
+        detect_local: DetectLocal::Sources(pods.into()),
+        ..small::facts(None, &small::host(2)).0
+    };
+    let ruleset = Made::at_once(&cluster, &Arc::new(facts)).ruleset().clone();
+    for table in ruleset.tables.values() {
+        for chain in
+            ["cluster_2_10800s", "node_2_10800s", "origin_2_61s", "pods_2_61s", "local_1_61s"]
+        {
+            assert!(table.chains.contains_key(chain), "{chain}");
+        }
+    }
+    ruleset
+}
+
 /// Every shape of statement.
 pub(crate) fn committed_is_what_nft_loads() {
     is_what_nft_loads(&rulesets::sample());
@@ -72,6 +103,14 @@ pub(crate) fn committed_is_what_nft_loads() {
 
 pub(crate) fn our_tables_are_what_nft_loads() {
     is_what_nft_loads(&rendered());
+}
+
+pub(crate) fn our_tables_with_affinity_are_what_nft_loads() {
+    is_what_nft_loads(&rendered_with_affinity());
+}
+
+pub(crate) fn a_listing_of_our_tables_with_affinity_loads_again() {
+    is_listed_so_that_it_loads(&rendered_with_affinity());
 }
 
 pub(crate) fn a_listing_loads_again() {

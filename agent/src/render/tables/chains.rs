@@ -15,6 +15,8 @@ use imbl::OrdMap;
 
 use super::class::{Class, Kind};
 use super::sets::{ADDRESS, NODE_PORT, SetKind};
+use super::source::{CLUSTER, EXTERNAL_LOCAL, LOCAL, NODE, Source};
+use super::sticky;
 use crate::compile::{DetectLocal, Facts, LocalAddresses};
 
 /// The chains that a family's table has whatever the Services.
@@ -112,6 +114,7 @@ impl Node<'_> {
                 vec![
                     vec![lookup(&ADDRESS, SetKind::RejectServices), goto(REFUSE)],
                     vec![lookup(&ADDRESS, SetKind::DropServices), Statement::Counter, drop()],
+                    sticky::clear(),
                 ],
             ),
             (
@@ -175,31 +178,29 @@ impl Node<'_> {
     }
 
     fn class_chains(&self, class: Class) -> Vec<(String, Vec<Rule>)> {
-        let count = class.count;
         let marked = Some(vec![self.mark()]);
-        let picks = match class.kind {
-            Kind::Cluster => CLUSTER.pick(self.mark_to_cluster_ip(), count),
-            Kind::Node => NODE.pick(marked, count),
-            Kind::External => CLUSTER.pick(marked, count),
-            Kind::Local => LOCAL.pick(None, count),
-            Kind::ExternalLocal => EXTERNAL_LOCAL.pick(None, count),
+        let (source, marks) = match class.kind {
+            Kind::Cluster => (CLUSTER, self.mark_to_cluster_ip()),
+            Kind::Node => (NODE, marked),
+            Kind::External => (CLUSTER, marked),
+            Kind::Local => (LOCAL, None),
+            Kind::ExternalLocal => (EXTERNAL_LOCAL, None),
             Kind::Origin => return self.by_origin(class, &NODE_ORIGIN),
             Kind::ExternalOrigin => return self.by_origin(class, &EXTERNAL_ORIGIN),
         };
-        vec![(class.to_string(), picks)]
+        source.chains(self.family, class, class.kind.as_str(), marks)
     }
 
     /// externalTrafficPolicy Local: pods of this node and the node itself may
     /// use every endpoint, as if they had asked the ClusterIP (k/k #108526).
     fn by_origin(&self, class: Class, origin: &Origin) -> Vec<(String, Vec<Rule>)> {
-        let Class { count, .. } = class;
-        let all = Class { kind: origin.all, count };
-        let pods = format!("{}_{count}", origin.pods);
+        let all = Class { kind: origin.all, ..class };
+        let pods = class.chain_of(origin.pods);
         let mut rules = vec![vec![Statement::PriorityClear]];
         let mut chains = self.class_chains(all);
         if let Some(match_pod) = self.is_pod(Relation::Eq) {
             rules.push(vec![match_pod, goto(&pods)]);
-            chains.push((pods, origin.source.pick(None, count)));
+            chains.extend(origin.source.chains(self.family, class, origin.pods, None));
         }
         rules.push(vec![Statement::FibLocal(Side::Saddr), goto(&all.to_string())]);
         let local = priority_from(origin.source.frontend, origin.local_classes);
@@ -267,25 +268,6 @@ impl Node<'_> {
     }
 }
 
-/// What packets are drawn from: how a frontend is named, and where its
-/// endpoints are.
-#[derive(Clone, Copy)]
-struct Source {
-    frontend: &'static [Field],
-    endpoints: SetKind,
-    /// The chain of the last draw.
-    last: &'static str,
-}
-
-const CLUSTER: Source =
-    Source { frontend: &ADDRESS, endpoints: SetKind::Endpoints, last: "cluster_any" };
-const NODE: Source =
-    Source { frontend: &NODE_PORT, endpoints: SetKind::NodeEndpoints, last: "node_any" };
-const LOCAL: Source =
-    Source { frontend: &NODE_PORT, endpoints: SetKind::NodeLocalEndpoints, last: "local_any" };
-const EXTERNAL_LOCAL: Source =
-    Source { frontend: &ADDRESS, endpoints: SetKind::LocalEndpoints, last: "external-local_any" };
-
 /// Where externalTrafficPolicy Local leads those who ask.
 struct Origin {
     /// For whoever is inside already.
@@ -310,29 +292,6 @@ const EXTERNAL_ORIGIN: Origin = Origin {
     pods: "external-pods",
     local_classes: SetKind::LocalClasses,
 };
-
-impl Source {
-    /// Rewrites the destination to one of the first `modulus` endpoints.
-    fn dnat(self, modulus: u32) -> Rule {
-        let slot = Field::Random { modulus };
-        let key = [self.frontend, &[slot]].concat();
-        vec![Statement::Dnat { key, map: self.endpoints.name() }]
-    }
-
-    /// Marks, then rewrites the destination to one of `count` endpoints.
-    ///
-    /// What finds none raced with a commit: the class was read before it and
-    /// the slot after it. It gets slot 0, which is there as long as any is, in
-    /// a chain that all counts share: the kernel checks every element that is
-    /// added against every rule that looks it up.
-    fn pick(self, marks: Option<Vec<Statement>>, count: u16) -> Vec<Rule> {
-        let mut rules = vec![vec![Statement::PriorityClear]];
-        rules.extend(marks);
-        rules.push(self.dnat(u32::from(count)));
-        rules.push(vec![goto(self.last)]);
-        rules
-    }
-}
 
 /// Refuses at once. TCP gets a reset: ICMP errors are rate limited, and half
 /// of 300 quick connections to a plain `reject` timed out.
@@ -365,11 +324,11 @@ fn vmap(map: SetKind) -> Statement {
     Statement::Vmap { key: vec![Field::Priority], map: map.name() }
 }
 
-fn jump(chain: &str) -> Statement {
+pub(super) fn jump(chain: &str) -> Statement {
     Statement::Verdict(Verdict::Jump(chain.into()))
 }
 
-fn goto(chain: &str) -> Statement {
+pub(super) fn goto(chain: &str) -> Statement {
     Statement::Verdict(Verdict::Goto(chain.into()))
 }
 

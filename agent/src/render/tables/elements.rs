@@ -6,8 +6,9 @@ use closeby_nft::{Data, Elements, Family, Key, L4Proto};
 
 use super::class::{Class, Kind};
 use super::sets::SetKind;
+use super::sticky;
 use crate::compile::{
-    Backend, Entry, Facts, Frontend, LocalAddresses, Masquerade, PortPlan, Served, Way,
+    Backend, Entry, Facts, Frontend, LocalAddresses, Masquerade, PortPlan, Served, Sticky, Way,
 };
 
 /// One contribution.
@@ -62,10 +63,8 @@ fn source_items(served: &Served, at: &Key, give: &mut impl FnMut(Item)) {
 
 /// The sets and classes of one way of naming a frontend.
 struct Sets {
-    classes: SetKind,
-    endpoints: SetKind,
-    local_classes: SetKind,
-    local_endpoints: SetKind,
+    anywhere: PoolSets,
+    on_node: PoolSets,
     reject: SetKind,
     drop: SetKind,
     /// Everybody is masqueraded.
@@ -76,11 +75,27 @@ struct Sets {
     local: Kind,
 }
 
+/// Where the endpoints that a frontend draws from are.
+struct PoolSets {
+    classes: SetKind,
+    endpoints: SetKind,
+    tokens: SetKind,
+    sticky_endpoints: SetKind,
+}
+
 const ADDRESSED: Sets = Sets {
-    classes: SetKind::Classes,
-    endpoints: SetKind::Endpoints,
-    local_classes: SetKind::LocalClasses,
-    local_endpoints: SetKind::LocalEndpoints,
+    anywhere: PoolSets {
+        classes: SetKind::Classes,
+        endpoints: SetKind::Endpoints,
+        tokens: SetKind::Tokens,
+        sticky_endpoints: SetKind::StickyEndpoints,
+    },
+    on_node: PoolSets {
+        classes: SetKind::LocalClasses,
+        endpoints: SetKind::LocalEndpoints,
+        tokens: SetKind::LocalTokens,
+        sticky_endpoints: SetKind::LocalStickyEndpoints,
+    },
     reject: SetKind::RejectServices,
     drop: SetKind::DropServices,
     all: Kind::External,
@@ -89,10 +104,18 @@ const ADDRESSED: Sets = Sets {
 };
 
 const ON_NODE: Sets = Sets {
-    classes: SetKind::NodeClasses,
-    endpoints: SetKind::NodeEndpoints,
-    local_classes: SetKind::NodeLocalClasses,
-    local_endpoints: SetKind::NodeLocalEndpoints,
+    anywhere: PoolSets {
+        classes: SetKind::NodeClasses,
+        endpoints: SetKind::NodeEndpoints,
+        tokens: SetKind::NodeTokens,
+        sticky_endpoints: SetKind::NodeStickyEndpoints,
+    },
+    on_node: PoolSets {
+        classes: SetKind::NodeLocalClasses,
+        endpoints: SetKind::NodeLocalEndpoints,
+        tokens: SetKind::NodeLocalTokens,
+        sticky_endpoints: SetKind::NodeLocalStickyEndpoints,
+    },
     reject: SetKind::RejectNodePorts,
     drop: SetKind::DropNodePorts,
     all: Kind::Node,
@@ -107,12 +130,8 @@ fn frontend_items(
     sets: &Sets,
     give: &mut impl FnMut(Item),
 ) {
-    let mut give_pool = |backends: &[Backend], kind, classes, endpoints| {
-        let class = Class::new(kind, backends.len());
-        give(Item::Class(class));
-        let data = Data::Value(Value::new().number(class.number()));
-        give(Item::Own(classes, at.clone(), data));
-        give(Item::Pool(endpoints, at.clone(), slots(backends)));
+    let mut give_pool = |backends: &[Backend], kind, sets: &PoolSets| {
+        pool_items((backends, kind), port.sticky, at, sets, give);
     };
     let local = &port.local.backends;
     match entry {
@@ -121,12 +140,12 @@ fn frontend_items(
                 Masquerade::NotPods => Kind::Cluster,
                 Masquerade::All => sets.all,
             };
-            give_pool(&port.pool(reach).backends, kind, sets.classes, sets.endpoints);
+            give_pool(&port.pool(reach).backends, kind, &sets.anywhere);
         }
         Entry::ByOrigin => {
-            give_pool(&port.cluster.backends, sets.origin, sets.classes, sets.endpoints);
+            give_pool(&port.cluster.backends, sets.origin, &sets.anywhere);
             if !local.is_empty() {
-                give_pool(local, sets.local, sets.local_classes, sets.local_endpoints);
+                give_pool(local, sets.local, &sets.on_node);
             }
         }
         Entry::Drop | Entry::Reject => {}
@@ -139,17 +158,40 @@ fn frontend_items(
     }
 }
 
-/// The slots of a pool, in the order of their bytes: numbers are in host order.
-fn slots(backends: &[Backend]) -> Vec<(Word, Data)> {
-    let numbered = (0_u32..).zip(backends);
-    let mut slots: Vec<(Word, Data)> = numbered
-        .map(|(slot, backend)| {
-            let target = Value::new().addr(backend.addr).port(backend.port);
-            (slot.to_ne_bytes(), Data::Value(target))
-        })
-        .collect();
-    slots.sort_unstable_by_key(|(word, _)| *word);
-    slots
+/// A frontend that draws from these backends, through chains of this kind.
+fn pool_items(
+    (backends, kind): (&[Backend], Kind),
+    sticky: Option<Sticky>,
+    at: &Key,
+    sets: &PoolSets,
+    give: &mut impl FnMut(Item),
+) {
+    let timeout_s = sticky.map(|sticky| sticky.timeout_s);
+    let class = Class { timeout_s, ..Class::new(kind, backends.len()) };
+    let number = |number| Data::Value(Value::new().number(number));
+    let target =
+        |backend: &Backend| Data::Value(Value::new().addr(backend.addr).port(backend.port));
+    give(Item::Class(class));
+    give(Item::Own(sets.classes, at.clone(), number(class.number())));
+    let slots = (0..).zip(backends.iter().map(target));
+    give(Item::Pool(sets.endpoints, at.clone(), in_order(slots)));
+    if let Some(sticky) = sticky {
+        // What cannot be remembered is drawn as without affinity.
+        give(Item::Class(class.plain()));
+        let tokens = sticky::tokens(sticky.number, backends);
+        let slots = (0..).zip(tokens.iter().map(|token| number(*token)));
+        give(Item::Pool(sets.tokens, at.clone(), in_order(slots)));
+        let endpoints = tokens.into_iter().zip(backends.iter().map(target));
+        give(Item::Pool(sets.sticky_endpoints, at.clone(), in_order(endpoints)));
+    }
+}
+
+/// What goes by a number, in the order of its bytes: numbers are in host order.
+fn in_order(numbered: impl Iterator<Item = (u32, Data)>) -> Vec<(Word, Data)> {
+    let mut words: Vec<(Word, Data)> =
+        numbered.map(|(number, data)| (number.to_ne_bytes(), data)).collect();
+    words.sort_unstable_by_key(|(word, _)| *word);
+    words
 }
 
 fn hairpin_key(backend: Backend, proto: L4Proto) -> Key {

@@ -32,8 +32,8 @@ pub fn remembered(installed: &Ruleset) -> Vec<Frontend> {
 pub fn served(installed: &Ruleset) -> Vec<Frontend> {
     /// UDP, as the word of a key.
     const UDP: &[u8] = &[17, 0, 0, 0];
-    let names_frontends = |kind: SetKind| kind.key() == ADDRESS || kind.key() == NODE_PORT;
-    frontends(installed, |kind| names_frontends(kind).then_some(UDP))
+    let names_frontends = |key: Vec<Field>| key == ADDRESS || key == NODE_PORT;
+    frontends(installed, |kind| names_frontends(kind.key(Family::Ip)).then_some(UDP))
 }
 
 /// The frontends in the sets for which `proto` says what stands before the port.
@@ -47,7 +47,8 @@ fn frontends(
             continue;
         };
         for (kind, proto) in SetKind::all().filter_map(|kind| Some((kind, proto(kind)?))) {
-            let set = table.sets.get(&*kind.as_str()).filter(|set| set.spec.key == kind.key());
+            let set =
+                table.sets.get(&*kind.as_str()).filter(|set| set.spec.key == kind.key(family));
             let keys = set.into_iter().flat_map(|set| set.elements.iter());
             found.extend(keys.filter_map(|(key, _)| frontend(&key, kind, proto, family)));
         }
@@ -56,7 +57,7 @@ fn frontends(
 }
 
 fn frontend(key: &Key, kind: SetKind, proto: &[u8], family: Family) -> Option<Frontend> {
-    let has_address = kind.key().first() == Some(&Field::Daddr);
+    let has_address = kind.key(family).first() == Some(&Field::Daddr);
     let (addr, rest) = key.0.split_at_checked(if has_address { family.addr_len() } else { 0 })?;
     let port = Port::new(u16::from_be_bytes(*rest.strip_prefix(proto)?.first_chunk()?))?;
     Some(match read_addr(addr).filter(|addr| !addr.is_unspecified()) {
@@ -102,7 +103,7 @@ mod tests {
         ];
         let mut installed = Ruleset::default();
         for family in Family::BOTH {
-            let spec = SetKind::UdpGone.spec(8);
+            let spec = SetKind::UdpGone.spec(family, 8);
             let set = Set { spec, elements: elements(frontends.iter(), family) };
             let mut table = Table::default();
             table.sets.insert(SetKind::UdpGone.name(), set);

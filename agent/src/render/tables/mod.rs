@@ -17,6 +17,8 @@
 //! - [`elements`]: what one Service contributes;
 //! - [`chains`]: the chains, which depend on the node and on the classes in use;
 //! - [`gone`]: what is to be swept for, for whoever comes after us;
+//! - `source`: what packets are drawn from, and the chains that draw;
+//! - [`sticky`]: session affinity: tokens, and the rules that remember them;
 //! - [`sizes`]: how many elements a set is declared for.
 
 pub mod chains;
@@ -25,6 +27,8 @@ pub mod elements;
 pub mod gone;
 pub mod sets;
 pub mod sizes;
+mod source;
+pub mod sticky;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -132,7 +136,7 @@ impl Rendered {
         for &family in &plan.facts.families {
             let content = Content::without_services(&plan.facts, family);
             let sets = SetKind::of_node(&plan.facts, family).map(|kind| {
-                let spec = kind.spec(blank.sizes.get(family, kind));
+                let spec = kind.spec(family, blank.sizes.get(family, kind));
                 (kind.name(), Set { spec, elements: Elements::new() })
             });
             let table = Table { sets: sets.collect(), chains: OrdMap::new() };
@@ -173,7 +177,7 @@ impl Rendered {
                 let is_as_before =
                     |set: &Set| set.elements.ptr_eq(elements) && set.spec.size == size;
                 if !table.sets.get(&*kind.as_str()).is_some_and(is_as_before) {
-                    let set = Set { spec: kind.spec(size), elements: elements.clone() };
+                    let set = Set { spec: kind.spec(*family, size), elements: elements.clone() };
                     table.sets.insert(kind.name(), set);
                 }
             }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use closeby_nft::{DataKind, Family, Field, Name, SetSpec};
 
+use super::sticky;
 use crate::compile::{Facts, LocalAddresses};
 
 /// Each set or map of a table.
@@ -33,6 +34,24 @@ pub enum SetKind {
     NodeEndpoints,
     /// NodePort and slot to endpoint on this node.
     NodeLocalEndpoints,
+    /// Address, port and slot to token, where clients are remembered.
+    Tokens,
+    /// Address, port and slot to token, of endpoints on this node.
+    LocalTokens,
+    /// NodePort and slot to token.
+    NodeTokens,
+    /// NodePort and slot to token, of endpoints on this node.
+    NodeLocalTokens,
+    /// Address, port and token to endpoint.
+    StickyEndpoints,
+    /// Address, port and token to endpoint on this node.
+    LocalStickyEndpoints,
+    /// NodePort and token to endpoint.
+    NodeStickyEndpoints,
+    /// NodePort and token to endpoint on this node.
+    NodeLocalStickyEndpoints,
+    /// Whose client to token: what packets remember.
+    Affinity,
     /// Refused: nobody has an endpoint.
     RejectServices,
     /// Dropped: only other nodes have endpoints.
@@ -58,7 +77,7 @@ pub enum SetKind {
 
 impl SetKind {
     /// Those that are there whatever the Services.
-    const FIXED: [Self; 20] = [
+    const FIXED: [Self; 29] = [
         Self::Vips,
         Self::ClusterIps,
         Self::NodeIps,
@@ -70,6 +89,15 @@ impl SetKind {
         Self::Endpoints,
         Self::NodeEndpoints,
         Self::NodeLocalEndpoints,
+        Self::Tokens,
+        Self::LocalTokens,
+        Self::NodeTokens,
+        Self::NodeLocalTokens,
+        Self::StickyEndpoints,
+        Self::LocalStickyEndpoints,
+        Self::NodeStickyEndpoints,
+        Self::NodeLocalStickyEndpoints,
+        Self::Affinity,
         Self::RejectServices,
         Self::DropServices,
         Self::RejectNodePorts,
@@ -107,6 +135,15 @@ impl SetKind {
             Self::Endpoints => "endpoints",
             Self::NodeEndpoints => "node-endpoints",
             Self::NodeLocalEndpoints => "node-local-endpoints",
+            Self::Tokens => "tokens",
+            Self::LocalTokens => "local-tokens",
+            Self::NodeTokens => "node-tokens",
+            Self::NodeLocalTokens => "node-local-tokens",
+            Self::StickyEndpoints => "sticky-endpoints",
+            Self::LocalStickyEndpoints => "local-sticky-endpoints",
+            Self::NodeStickyEndpoints => "node-sticky-endpoints",
+            Self::NodeLocalStickyEndpoints => "node-local-sticky-endpoints",
+            Self::Affinity => "affinity",
             Self::RejectServices => "reject-services",
             Self::DropServices => "drop-services",
             Self::RejectNodePorts => "reject-node-ports",
@@ -129,7 +166,7 @@ impl SetKind {
 
     /// What is looked up in it.
     #[must_use]
-    pub fn key(self) -> Vec<Field> {
+    pub fn key(self, family: Family) -> Vec<Field> {
         // In a declaration any modulus does; nft wants one.
         const SLOT: Field = Field::Random { modulus: 2 };
         match self {
@@ -144,9 +181,21 @@ impl SetKind {
             | Self::RejectNodePorts
             | Self::DropNodePorts => NODE_PORT.to_vec(),
             Self::Entries | Self::Picks => vec![Field::Priority],
-            Self::Endpoints | Self::LocalEndpoints => [&ADDRESS[..], &[SLOT]].concat(),
+            Self::Endpoints | Self::LocalEndpoints | Self::Tokens | Self::LocalTokens => {
+                [&ADDRESS[..], &[SLOT]].concat()
+            }
             Self::Allowed(_) => [&ADDRESS[..], &[Field::Saddr]].concat(),
-            Self::NodeEndpoints | Self::NodeLocalEndpoints => [&NODE_PORT[..], &[SLOT]].concat(),
+            Self::NodeEndpoints
+            | Self::NodeLocalEndpoints
+            | Self::NodeTokens
+            | Self::NodeLocalTokens => [&NODE_PORT[..], &[SLOT]].concat(),
+            Self::StickyEndpoints | Self::LocalStickyEndpoints => {
+                [&ADDRESS[..], &[Field::Priority]].concat()
+            }
+            Self::NodeStickyEndpoints | Self::NodeLocalStickyEndpoints => {
+                [&NODE_PORT[..], &[Field::Priority]].concat()
+            }
+            Self::Affinity => sticky::declared(family).to_vec(),
             Self::Hairpin => vec![Field::Saddr, Field::Daddr, Field::L4Proto, Field::Dport],
             Self::UdpGone => vec![Field::Daddr, Field::Dport],
         }
@@ -154,8 +203,15 @@ impl SetKind {
 
     /// Its declaration.
     #[must_use]
-    pub fn spec(self, size: u32) -> SetSpec {
-        SetSpec { key: self.key(), data: self.data(), size }
+    pub fn spec(self, family: Family, size: u32) -> SetSpec {
+        let dynamic = self == Self::Affinity;
+        SetSpec { key: self.key(family), data: self.data(), size, dynamic }
+    }
+
+    /// The size that it always has; `None` if it grows with what it holds.
+    #[must_use]
+    pub fn fixed_size(self) -> Option<u32> {
+        (self == Self::Affinity).then_some(sticky::AFFINITY_SIZE)
     }
 
     fn data(self) -> DataKind {
@@ -171,14 +227,24 @@ impl SetKind {
             | Self::UdpGone
             | Self::Restricted
             | Self::Allowed(_) => DataKind::None,
-            Self::Classes | Self::NodeClasses | Self::NodeLocalClasses | Self::LocalClasses => {
-                DataKind::Fields(vec![Field::Priority])
-            }
+            Self::Classes
+            | Self::NodeClasses
+            | Self::NodeLocalClasses
+            | Self::LocalClasses
+            | Self::Tokens
+            | Self::LocalTokens
+            | Self::NodeTokens
+            | Self::NodeLocalTokens
+            | Self::Affinity => DataKind::Fields(vec![Field::Priority]),
             Self::Entries | Self::Picks => DataKind::Verdict,
             Self::Endpoints
             | Self::NodeEndpoints
             | Self::NodeLocalEndpoints
-            | Self::LocalEndpoints => DataKind::Fields(vec![Field::Daddr, Field::Dport]),
+            | Self::LocalEndpoints
+            | Self::StickyEndpoints
+            | Self::LocalStickyEndpoints
+            | Self::NodeStickyEndpoints
+            | Self::NodeLocalStickyEndpoints => DataKind::Fields(vec![Field::Daddr, Field::Dport]),
         }
     }
 }

@@ -44,11 +44,15 @@ impl Sizes {
     /// The size of a set.
     #[must_use]
     pub fn get(&self, family: Family, kind: SetKind) -> u32 {
-        self.by_set.get(&(family, kind)).copied().unwrap_or(SIZE_MIN)
+        let known = || self.by_set.get(&(family, kind)).copied();
+        kind.fixed_size().or_else(known).unwrap_or(SIZE_MIN)
     }
 
     /// The size of a set that holds `len` elements from now on.
     pub fn fit(&mut self, family: Family, kind: SetKind, len: usize) -> u32 {
+        if let Some(size) = kind.fixed_size() {
+            return size;
+        }
         let before = self.get(family, kind);
         let after = fitting(before, u32::try_from(len).unwrap_or(u32::MAX / 2));
         if after != before {
