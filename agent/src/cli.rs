@@ -47,8 +47,8 @@ pub struct Run {
 #[derive(Clone, Debug, Args)]
 pub struct InputArgs {
     /// A folder of Kubernetes objects as YAML or JSON (Service, EndpointSlice,
-    /// Node; also lists as printed by `kubectl get -o yaml`). The agent watches
-    /// it and applies a change of it as one generation.
+    /// Node, ServiceCIDR; also lists as printed by `kubectl get -o yaml`). The
+    /// agent watches it and applies a change of it as one generation.
     #[arg(long, value_name = "DIR")]
     pub manifests: Option<PathBuf>,
     /// The name of this node, as in its Node object. Default: the host name.

@@ -9,6 +9,7 @@ mod question;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use closeby_nft::Family;
 use closeby_nft::trace::{self, Fate, Host, Outcome, Packet, Tracer};
@@ -17,10 +18,12 @@ use comfy_table::presets::NOTHING;
 use serde::Serialize;
 
 use crate::compile::{
-    Backend, DetectLocal, Entry, Frontend, LocalAddresses, NodePlan, PortPlan, Reach, Why,
+    Backend, DetectLocal, Entry, Frontend, LocalAddresses, NodePlan, PortPlan, Reach, Served, Why,
 };
 use crate::fastpath::Origin;
-use crate::model::{Cluster, Endpoint, Life, NodeName, ServiceName, ServicePortName, Zone};
+use crate::model::{
+    Cluster, Endpoint, Life, NodeName, Service, ServiceName, ServicePortName, Zone,
+};
 use crate::render::Rendered;
 
 pub use question::{Destination, Question};
@@ -201,14 +204,14 @@ fn verdict(outcome: &Outcome) -> &'static str {
 struct Found<'a> {
     service: &'a ServiceName,
     port: &'a PortPlan,
-    entry: Entry,
+    served: &'a Served,
 }
 
 fn find<'a>(question: &Question, known: &Knowledge<'a>) -> Option<Found<'a>> {
     let Destination { addr, port, proto } = question.to;
     let node_port = Frontend::NodePort { family: Family::of(addr), proto, port };
     let by_node_port = serves_node_ports(addr, known).then_some(node_port);
-    [Some(Frontend::ClusterIp { addr, proto, port }), by_node_port]
+    [Some(Frontend::Address { addr, proto, port }), by_node_port]
         .into_iter()
         .flatten()
         .find_map(|frontend| find_frontend(&frontend, known.plan))
@@ -225,8 +228,8 @@ fn find_frontend<'a>(frontend: &Frontend, plan: &'a NodePlan) -> Option<Found<'a
     let service = plan.owner(frontend)?;
     let decided = plan.services.get(service)?;
     decided.ports.iter().find_map(|port| {
-        let (_, entry) = port.frontends.iter().find(|(known, _)| known == frontend)?;
-        Some(Found { service, port, entry: *entry })
+        let served = port.served.iter().find(|served| served.frontend == *frontend)?;
+        Some(Found { service, port, served })
     })
 }
 
@@ -244,7 +247,12 @@ fn why(
         let why = &found.port.pool(reach).why;
         (Some(why.word()), why.to_string())
     };
-    match (found.entry, origin) {
+    let sources = found.served.sources.as_deref();
+    if sources.is_some_and(|sources| !sources.iter().any(|it| it.contains(question.from))) {
+        let reason = format!("loadBalancerSourceRanges do not hold {}", question.from);
+        return (Some("source_ranges"), reason);
+    }
+    match (found.served.entry, origin) {
         (Entry::Forward { reach, .. }, _) => pool(reach),
         (Entry::ByOrigin, Origin::Pod | Origin::Node) => pool(Reach::Cluster),
         (Entry::ByOrigin, Origin::Outside) | (Entry::Drop, _) => pool(Reach::Local),
@@ -254,14 +262,26 @@ fn why(
 
 fn why_not_served(question: &Question, known: &Knowledge<'_>) -> String {
     let Destination { addr, port, proto } = question.to;
-    let owner =
-        known.cluster.services().values().find(|service| service.cluster_ips.contains(&addr));
+    let services = || known.cluster.services().values();
+    let owner = services().find(|service| service.cluster_ips.contains(&addr));
+    let is_external = |service: &&Arc<Service>| {
+        service.load_balancer_ips.contains(&addr) || service.external_ips.contains(&addr)
+    };
     match owner {
         Some(service) => format!("Service {} has no port {port}/{proto}", service.name),
+        None if known.plan.facts.is_dropped_unallocated(addr) => {
+            "no Service has this address, which lies inside a ServiceCIDR: it leads nowhere".into()
+        }
         None if known.addresses.contains(&addr) => {
             format!("no Service has node port {port}/{proto} on this address: left to the node")
         }
-        None => "no Service has this address: left to the network".to_owned(),
+        None => match services().find(is_external) {
+            Some(service) => format!(
+                "Service {} does not serve {port}/{proto} at this address: left to the network",
+                service.name
+            ),
+            None => "no Service has this address: left to the network".to_owned(),
+        },
     }
 }
 

@@ -43,7 +43,9 @@ impl View {
         let host: HostAddresses =
             object.iter().flat_map(|node| node.addresses.iter().copied()).collect();
         let families = Family::BOTH.into();
-        let (facts, fact_notes) = config::facts(settings, node, object, &families, &host);
+        let (mut facts, mut fact_notes) = config::facts(settings, node, object, &families, &host);
+        facts.service_cidrs = cluster.service_cidrs();
+        fact_notes.extend(facts.notes());
         let facts: Arc<Facts> = Arc::new(facts);
         let plan = compile_all(&cluster, &facts);
         let rendered = Rendered::nothing(Sizes::default()).next(&plan);

@@ -128,6 +128,9 @@ fn spec_problem(spec: &SetSpec, family: Family) -> Option<String> {
     if spec.size == 0 {
         return Some("its size is 0".to_owned());
     }
+    if spec.key.iter().any(|field| matches!(field, Field::SaddrNet { .. })) {
+        return Some("its key is declared with a mask".to_owned());
+    }
     if let Some(problem) = fields_problem(&spec.key, family, KEY_MAX) {
         return Some(format!("its key {problem}"));
     }
@@ -151,9 +154,16 @@ fn fields_problem(fields: &[Field], family: Family, max: usize) -> Option<String
         Some(format!("has {len} bytes where {max} fit"))
     } else if fields.contains(&Field::Random { modulus: 0 }) {
         Some("draws a random number below 0".to_owned())
+    } else if fields.iter().any(|field| is_masked_in_vain(*field, family)) {
+        Some("masks an address with all or none of its bits".to_owned())
     } else {
         None
     }
+}
+
+fn is_masked_in_vain(field: Field, family: Family) -> bool {
+    let Field::SaddrNet { len } = field else { return false };
+    len == 0 || usize::from(len) >= family.addr_len() * 8
 }
 
 fn bytes_problem(fields: &[Field], bytes: &[u8], family: Family) -> Option<String> {

@@ -193,14 +193,22 @@ fn after(reg: Reg, len: usize) -> Reg {
     Reg(reg.0.saturating_add(u8::try_from(len.div_ceil(4)).unwrap_or(u8::MAX)))
 }
 
-fn load_field(field: Field, family: Family, dreg: Reg) -> Expr {
-    match field {
-        Field::Saddr => load_addr(Side::Saddr, family, family.addr_len(), dreg),
+/// A value into a register: one expression, or two where bits of it are cleared.
+fn load_field(field: Field, family: Family, dreg: Reg, out: &mut Vec<Expr>) {
+    out.push(match field {
+        Field::Saddr | Field::SaddrNet { .. } => {
+            load_addr(Side::Saddr, family, family.addr_len(), dreg)
+        }
         Field::Daddr => load_addr(Side::Daddr, family, family.addr_len(), dreg),
         Field::L4Proto => Expr::Meta { key: MetaKey::L4Proto, dreg },
         Field::Dport => Expr::Payload { base: Base::Transport, offset: DPORT_OFFSET, len: 2, dreg },
         Field::Priority => Expr::Meta { key: MetaKey::Priority, dreg },
         Field::Random { modulus } => Expr::NumgenRandom { dreg, modulus },
+    });
+    if let Field::SaddrNet { len } = field {
+        let mask = mask(usize::from(len), family.addr_len());
+        let xor = vec![0; mask.len()];
+        out.push(Expr::Bitwise { sreg: dreg, dreg, mask, xor });
     }
 }
 
@@ -208,7 +216,7 @@ fn load_field(field: Field, family: Family, dreg: Reg) -> Expr {
 fn lookup(key: &[Field], set: &Name, found: Found, family: Family, out: &mut Vec<Expr>) {
     let mut reg = FIRST;
     for field in key {
-        out.push(load_field(*field, family, reg));
+        load_field(*field, family, reg, out);
         reg = after(reg, field.len(family));
     }
     out.push(Expr::Lookup { set: set.clone(), sreg: FIRST, found });
@@ -324,9 +332,16 @@ fn raise_addr(
 }
 
 fn raise_lookup(exprs: &[Expr], family: Family) -> Option<(Statement, usize)> {
-    let key: Vec<Field> = exprs.iter().map_while(|expr| raise_field(expr, family)).collect();
-    let rest = exprs.get(key.len()..).filter(|_| !key.is_empty())?;
-    let used = key.len() + 1;
+    let mut key = Vec::new();
+    let mut rest = exprs;
+    while let Some((field, after)) = raise_field(rest, family) {
+        key.push(field);
+        rest = after;
+    }
+    if key.is_empty() {
+        return None;
+    }
+    let used = exprs.len() - rest.len() + 1;
     match rest {
         [Expr::Lookup { set, found: Found::Member, .. }, ..] => {
             Some((Statement::Lookup { key, set: set.clone() }, used))
@@ -344,19 +359,22 @@ fn raise_lookup(exprs: &[Expr], family: Family) -> Option<(Statement, usize)> {
     }
 }
 
-fn raise_field(expr: &Expr, family: Family) -> Option<Field> {
-    match expr {
-        Expr::Payload { base: Base::Transport, .. } => Some(Field::Dport),
-        Expr::Payload { base: Base::Network, offset, .. } => {
-            if *offset == addr_offset(Side::Saddr, family) {
-                Some(Field::Saddr)
-            } else {
-                Some(Field::Daddr)
-            }
+/// The first value that is loaded, and the expressions behind it.
+fn raise_field(exprs: &[Expr], family: Family) -> Option<(Field, &[Expr])> {
+    let (first, rest) = exprs.split_first()?;
+    let field = match (first, rest) {
+        (Expr::Payload { base: Base::Transport, .. }, _) => Field::Dport,
+        (Expr::Payload { base: Base::Network, .. }, [Expr::Bitwise { mask, .. }, after @ ..]) => {
+            let bits = mask.iter().map(|byte| byte.leading_ones()).sum::<u32>();
+            return Some((Field::SaddrNet { len: u8::try_from(bits).ok()? }, after));
         }
-        Expr::Meta { key: MetaKey::L4Proto, .. } => Some(Field::L4Proto),
-        Expr::Meta { key: MetaKey::Priority, .. } => Some(Field::Priority),
-        Expr::NumgenRandom { modulus, .. } => Some(Field::Random { modulus: *modulus }),
-        _ => None,
-    }
+        (Expr::Payload { base: Base::Network, offset, .. }, _) => {
+            if *offset == addr_offset(Side::Saddr, family) { Field::Saddr } else { Field::Daddr }
+        }
+        (Expr::Meta { key: MetaKey::L4Proto, .. }, _) => Field::L4Proto,
+        (Expr::Meta { key: MetaKey::Priority, .. }, _) => Field::Priority,
+        (Expr::NumgenRandom { modulus, .. }, _) => Field::Random { modulus: *modulus },
+        _ => return None,
+    };
+    Some((field, rest))
 }

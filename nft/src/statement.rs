@@ -13,6 +13,12 @@ use crate::types::{Family, L4Proto, Prefix};
 pub enum Field {
     /// `ip saddr` or `ip6 saddr`, by the family of the table.
     Saddr,
+    /// `ip saddr & MASK`: the first address of the network that the source is
+    /// in. Only where it is looked up; a set is declared with [`Self::Saddr`].
+    SaddrNet {
+        /// The bits of the network: at least 1, and less than an address has.
+        len: u8,
+    },
     /// `ip daddr` or `ip6 daddr`, by the family of the table.
     Daddr,
     /// `meta l4proto`.
@@ -33,7 +39,7 @@ impl Field {
     #[must_use]
     pub fn len(self, family: Family) -> usize {
         match self {
-            Self::Saddr | Self::Daddr => family.addr_len(),
+            Self::Saddr | Self::SaddrNet { .. } | Self::Daddr => family.addr_len(),
             Self::L4Proto => 1,
             Self::Dport => 2,
             Self::Priority | Self::Random { .. } => 4,

@@ -223,7 +223,7 @@ fn push_values(out: &mut String, fields: &[Field], bytes: &[u8], family: Family)
 
 fn push_value(out: &mut String, field: Field, bytes: &[u8]) {
     match (field, bytes) {
-        (Field::Saddr | Field::Daddr, _) => match addr(bytes) {
+        (Field::Saddr | Field::SaddrNet { .. } | Field::Daddr, _) => match addr(bytes) {
             Some(addr) => put(out, addr),
             None => put(out, format_args!("# {bytes:02x?}")),
         },
@@ -264,6 +264,10 @@ fn push_field_names(out: &mut String, fields: &[Field], family: Family) {
         }
         match field {
             Field::Saddr => put(out, format_args!("{family} saddr")),
+            Field::SaddrNet { len } => {
+                let mask = Prefix::mask(family, *len);
+                put(out, format_args!("{family} saddr & {mask}"));
+            }
             Field::Daddr => put(out, format_args!("{family} daddr")),
             Field::L4Proto => out.push_str("meta l4proto"),
             Field::Dport => out.push_str("th dport"),

@@ -126,6 +126,16 @@ impl Prefix {
         IpNet::new(addr, len).ok().map(|net| Self(net.trunc()))
     }
 
+    /// The mask of prefixes of `len` bits, as an address.
+    #[must_use]
+    pub fn mask(family: Family, len: u8) -> IpAddr {
+        let ones: IpAddr = match family {
+            Family::Ip => [0xff; 4].into(),
+            Family::Ip6 => [0xff; 16].into(),
+        };
+        Self::new(ones, len).map_or(ones, |prefix| prefix.addr())
+    }
+
     /// The prefix that holds `addr` alone.
     #[must_use]
     pub fn host(addr: IpAddr) -> Self {

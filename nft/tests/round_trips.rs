@@ -66,11 +66,17 @@ fn interfaces() -> impl Strategy<Value = Interfaces> {
     prop_oneof![name.clone().prop_map(Interfaces::Named), name.prop_map(Interfaces::Prefixed),]
 }
 
+/// Fields that are looked up.
+fn key_fields() -> impl Strategy<Value = Vec<Field>> {
+    let masked = (1..32_u8).prop_map(|len| Field::SaddrNet { len });
+    prop::collection::vec(prop_oneof![6 => field(), 1 => masked], 1..=4)
+}
+
 /// Every shape of a statement that can be listed.
 fn statement(family: Family) -> impl Strategy<Value = Statement> {
     let side = || select(vec![Side::Saddr, Side::Daddr]);
     let relation = || select(vec![Relation::Eq, Relation::Ne]);
-    let keyed = || (fields(4), name());
+    let keyed = || (key_fields(), name());
     let plain = vec![
         Statement::CtStateNew,
         Statement::CtStatusDnat,

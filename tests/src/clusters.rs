@@ -3,11 +3,13 @@
 //! Everything is drawn from short lists, so that Services contest addresses,
 //! slices repeat endpoints, hints contradict each other, and most packets hit
 //! something. What is drawn is what `watch` and `config` let through: ports of
-//! a Service do not repeat, a ClusterIP is no address of a node, and at most
-//! one prefix a family tells pods.
+//! a Service do not repeat, neither do its addresses of one kind, a ClusterIP is
+//! no address of a node, and at most one prefix a family tells pods.
 
-use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+mod addresses;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use closeby::compile::{DetectLocal, Facts, LocalAddresses, MarkBit, NodePortAddresses};
@@ -16,25 +18,21 @@ use closeby::model::{
     ServicePort, Slice, SliceName, SlicePort, TrafficPolicy, Zone,
 };
 use closeby_nft::statement::Interfaces;
-use closeby_nft::{Family, L4Proto, Name, Port, Prefix};
+use closeby_nft::{Family, L4Proto, Name, Prefix};
 use proptest::collection::{btree_set, vec};
 use proptest::option::weighted;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
 use crate::oracle::Probe;
+use addresses::{
+    balancer, bridge, cluster_ip, endpoint_addr, home, node_addr, outside, pods_here, port, prefix,
+};
+
+pub use addresses::node_addresses;
 
 /// The node that facts are about; others are `n2` to `n4`.
 pub const NODE: &str = "n1";
-
-/// The node's addresses: two nets of its own and the bridge of its pods.
-#[must_use]
-pub fn node_addresses() -> BTreeSet<IpAddr> {
-    [node_addr(Family::Ip, 1), node_addr(Family::Ip6, 1)]
-        .into_iter()
-        .chain([Ipv4Addr::new(172, 16, 0, 1).into(), bridge(Family::Ip), bridge(Family::Ip6)])
-        .collect()
-}
 
 /// Some changes that make a cluster.
 pub fn objects() -> impl Strategy<Value = Vec<Change>> {
@@ -102,17 +100,56 @@ fn service() -> impl Strategy<Value = Service> {
         _ => vec![cluster_ip(Family::Ip, v4), cluster_ip(Family::Ip6, v6)],
     });
     let age = (weighted(0.8, 0..3_i64), select(vec!["uid-1", "uid-2"]));
-    (service_name(), age, addresses, service_ports(), policy(), policy()).prop_map(
-        |(name, (created_s, uid), cluster_ips, ports, internal_policy, external_policy)| Service {
-            name,
+    let policies = (policy(), policy());
+    let elsewhere = (elsewhere(), elsewhere(), source_ranges());
+    (service_name(), age, addresses, elsewhere, service_ports(), policies).prop_map(
+        |(name, (created_s, uid), cluster_ips, elsewhere, ports, (internal, external))| Service {
             created_s,
             uid: uid.into(),
             cluster_ips,
+            load_balancer_ips: elsewhere.0,
+            external_ips: elsewhere.1,
+            source_ranges: elsewhere.2,
             ports,
-            internal_policy,
-            external_policy,
+            internal_policy: internal,
+            external_policy: external,
+            ..Service::new(name)
         },
     )
+}
+
+/// Addresses from elsewhere: of nobody, of the node, and ClusterIPs of others.
+fn elsewhere() -> impl Strategy<Value = Vec<IpAddr>> {
+    let of = |family| {
+        vec![balancer(family, 1), balancer(family, 2), node_addr(family, 1), cluster_ip(family, 1)]
+    };
+    let all = [of(Family::Ip), of(Family::Ip6)].concat();
+    prop_oneof![2 => Just(Vec::new()), 3 => subsequence(all, 1..=4)]
+}
+
+/// Who may use a load balancer: prefixes that overlap, nobody, or everybody.
+fn source_ranges() -> impl Strategy<Value = BTreeMap<Family, BTreeSet<Prefix>>> {
+    let of = |family| {
+        let bits: u8 = if family == Family::Ip { 32 } else { 128 };
+        let ranges = vec![
+            prefix(outside(family), bits - 1),
+            prefix(outside(family), bits - 8),
+            Prefix::host(node_addr(family, 1)),
+            pods_here(family),
+            prefix(endpoint_addr(family, 0), 9),
+            prefix(outside(family), 0),
+        ];
+        // All of the last would be rare otherwise: it opens everything.
+        let some = prop_oneof![
+            6 => subsequence(ranges[..5].to_vec(), 0..=3),
+            1 => subsequence(ranges, 1..=6),
+        ];
+        weighted(0.5, some.prop_map(|some| some.into_iter().collect()))
+    };
+    (of(Family::Ip), of(Family::Ip6)).prop_map(|(ip, ip6)| {
+        let both = [(Family::Ip, ip), (Family::Ip6, ip6)].into_iter();
+        both.filter_map(|(family, ranges)| Some((family, ranges?))).collect()
+    })
 }
 
 /// The ports that Services have some of: no name, and no number of a protocol,
@@ -249,16 +286,34 @@ pub fn facts() -> impl Strategy<Value = Facts> {
     ];
     let mark =
         select(vec![14, 0, 31]).prop_map(|bit| MarkBit::new(bit).unwrap_or(MarkBit::DEFAULT));
-    (families, weighted(0.8, zone()), detect_local(), any::<bool>(), mark, node_port_addresses())
-        .prop_map(|(families, zone, detect_local, masquerade_all, mark, addresses)| Facts {
-            node: NodeName::from(NODE),
-            zone,
-            families: families.into_iter().collect(),
-            detect_local,
-            masquerade_all,
-            masquerade_mark: mark,
-            node_port_addresses: addresses,
-        })
+    let primary = vec![node_addr(Family::Ip, 1), node_addr(Family::Ip6, 1)];
+    let known = (subsequence(primary, 0..=2), service_cidrs());
+    let node = (weighted(0.8, zone()), detect_local(), node_port_addresses());
+    (families, node, any::<bool>(), mark, known).prop_map(
+        |(families, (zone, detect_local, addresses), masquerade_all, mark, (primary, cidrs))| {
+            Facts {
+                node: NodeName::from(NODE),
+                zone,
+                families: families.into_iter().collect(),
+                detect_local,
+                masquerade_all,
+                masquerade_mark: mark,
+                node_port_addresses: addresses,
+                primary_addresses: primary.into_iter().collect(),
+                service_cidrs: cidrs.into_iter().collect(),
+            }
+        },
+    )
+}
+
+/// Where ClusterIPs come from, all of it or a part.
+fn service_cidrs() -> impl Strategy<Value = Vec<Prefix>> {
+    let some = vec![
+        prefix([10, 96, 0, 0].into(), 16),
+        prefix([10, 96, 0, 8].into(), 30),
+        prefix([0xfd00, 0x96, 0, 0, 0, 0, 0, 0].into(), 108),
+    ];
+    prop_oneof![1 => Just(Vec::new()), 1 => subsequence(some, 1..=3)]
 }
 
 fn detect_local() -> impl Strategy<Value = DetectLocal> {
@@ -315,6 +370,7 @@ fn sender(family: Family) -> impl Strategy<Value = (Option<&'static str>, IpAddr
     prop_oneof![
         4 => (pod_here.prop_map(Some), (0..2_u8).prop_map(move |number| endpoint_addr(family, number))),
         2 => (Just(None), select(vec![node_addr(family, 1), bridge(family)])),
+        1 => (Just(None), Just(balancer(family, 1))),
         1 => (Just(Some("eth0")), Just(endpoint_addr(family, 3))),
         2 => (Just(Some("eth0")), Just(outside(family))),
     ]
@@ -328,64 +384,9 @@ fn destination(family: Family) -> impl Strategy<Value = IpAddr> {
         Family::Ip6 => IpAddr::V6(Ipv6Addr::LOCALHOST),
     };
     prop_oneof![
-        8 => (0..3_u8).prop_map(move |number| cluster_ip(family, number)),
+        8 => (0..4_u8).prop_map(move |number| cluster_ip(family, number)),
+        6 => (1..=2_u8).prop_map(move |number| balancer(family, number)),
         6 => select(ours),
         1 => select(vec![loopback, node_addr(family, 2), outside(family), endpoint_addr(family, 0)]),
     ]
-}
-
-fn cluster_ip(family: Family, number: u8) -> IpAddr {
-    match family {
-        Family::Ip => [10, 96, 0, 10 + number].into(),
-        Family::Ip6 => [0xfd00, 0x96, 0, 0, 0, 0, 0, 0x10 + u16::from(number)].into(),
-    }
-}
-
-/// Two pods of each of three nodes; the third address here is the node's own.
-fn endpoint_addr(family: Family, number: u8) -> IpAddr {
-    match (family, number) {
-        (_, 2) => node_addr(family, 1),
-        (Family::Ip, _) => [10, 244, 1 + number / 3, 5 + number % 3].into(),
-        (Family::Ip6, _) => {
-            let (node, pod) = (u16::from(1 + number / 3), u16::from(5 + number % 3));
-            [0xfd00, 0x244, node, 0, 0, 0, 0, pod].into()
-        }
-    }
-}
-
-fn home(number: u8) -> NodeName {
-    NodeName::from(if number < 3 { NODE } else { "n2" })
-}
-
-fn pods_here(family: Family) -> Prefix {
-    let (addr, len): (IpAddr, u8) = match family {
-        Family::Ip => ([10, 244, 1, 0].into(), 24),
-        Family::Ip6 => ([0xfd00, 0x244, 1, 0, 0, 0, 0, 0].into(), 48),
-    };
-    Prefix::new(addr, len).unwrap_or_else(|| Prefix::host(addr))
-}
-
-fn bridge(family: Family) -> IpAddr {
-    match family {
-        Family::Ip => [10, 244, 1, 1].into(),
-        Family::Ip6 => [0xfd00, 0x244, 1, 0, 0, 0, 0, 1].into(),
-    }
-}
-
-fn node_addr(family: Family, number: u8) -> IpAddr {
-    match family {
-        Family::Ip => [192, 168, 0, number].into(),
-        Family::Ip6 => [0xfd00, 0x192, 0, 0, 0, 0, 0, u16::from(number)].into(),
-    }
-}
-
-fn outside(family: Family) -> IpAddr {
-    match family {
-        Family::Ip => [203, 0, 113, 9].into(),
-        Family::Ip6 => [0x2001, 0xdb8, 0, 0, 0, 0, 0, 9].into(),
-    }
-}
-
-fn port(number: u16) -> Port {
-    Port::new(number).unwrap_or_else(|| unreachable!("no port of these lists is 0"))
 }

@@ -142,7 +142,7 @@ impl Builder<'_, '_> {
         let mut elements = Elements::new();
         for _ in 0..self.tape.below(9) {
             let key = spec.key.iter().fold(Key::new(), |key, field| match field {
-                Field::Saddr | Field::Daddr => key.addr(self.addr()),
+                Field::Saddr | Field::SaddrNet { .. } | Field::Daddr => key.addr(self.addr()),
                 Field::L4Proto => key.proto(self.proto()),
                 Field::Dport => key.port(port(self.tape.below(3).into())),
                 Field::Priority | Field::Random { .. } => key.number(self.tape.below(3).into()),
@@ -158,7 +158,7 @@ impl Builder<'_, '_> {
 
     fn value(&mut self, fields: &[Field]) -> Value {
         fields.iter().fold(Value::new(), |value, field| match field {
-            Field::Saddr | Field::Daddr => value.addr(self.addr()),
+            Field::Saddr | Field::SaddrNet { .. } | Field::Daddr => value.addr(self.addr()),
             Field::L4Proto => value.proto(self.proto()),
             Field::Dport => value.port(port(self.tape.below(3).into())),
             Field::Priority | Field::Random { .. } => value.number(self.tape.below(3).into()),
@@ -283,8 +283,13 @@ impl Builder<'_, '_> {
             fitting.map(|(name, set)| (set.spec.key.clone(), name.clone())).collect();
         let (mut key, name) = self.tape.one_of(&fitting)?.clone();
         for field in &mut key {
-            if let Field::Random { modulus } = field {
-                *modulus = 1 + u32::from(self.tape.below(3));
+            match field {
+                Field::Random { modulus } => *modulus = 1 + u32::from(self.tape.below(3)),
+                Field::Saddr if self.tape.yes() => {
+                    let longest = if self.family == Family::Ip { 31 } else { 127 };
+                    *field = Field::SaddrNet { len: 1 + self.tape.below(longest) };
+                }
+                _ => {}
             }
         }
         Some((key, name))

@@ -9,15 +9,17 @@
 //! KEP-1669, KEP-2086, KEP-2433, KEP-3015), plus our own for contests: the
 //! oldest Service keeps what two of them claim.
 
+mod endpoints;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use closeby::compile::{DetectLocal, Facts, LocalAddresses};
-use closeby::model::{
-    Cluster, Endpoint, Life, Service, ServicePort, Slice, SlicePort, TrafficPolicy,
-};
+use closeby::model::{Cluster, Service, ServicePort, TrafficPolicy};
 use closeby_nft::statement::Interfaces;
 use closeby_nft::{Family, L4Proto};
+
+pub use endpoints::Lists;
 
 /// The first packet of a connection, as it reaches the node.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,17 +75,6 @@ pub struct Oracle<'a> {
     pub addresses: &'a BTreeSet<IpAddr>,
 }
 
-/// The endpoints of one port that may take a connection, in two ways.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Lists {
-    /// For policy Cluster.
-    pub cluster: BTreeSet<Target>,
-    /// For policy Local.
-    pub local: BTreeSet<Target>,
-    /// Whether anybody anywhere is ready, or serves while it terminates.
-    pub anybody: bool,
-}
-
 impl Oracle<'_> {
     /// What must become of a packet.
     #[must_use]
@@ -91,12 +82,20 @@ impl Oracle<'_> {
         if !self.facts.families.contains(&Family::of(probe.destination)) {
             return Decision::Pass;
         }
+        let is_port =
+            |port: &ServicePort| port.proto == probe.proto && port.port.get() == probe.port;
         if let Some((service, port)) = self.owner(|service, port| {
-            service.cluster_ips.contains(&probe.destination)
-                && port.proto == probe.proto
-                && port.port.get() == probe.port
+            service.cluster_ips.contains(&probe.destination) && is_port(port)
         }) {
             return self.internal(service, port, probe);
+        }
+        if let Some((service, port)) =
+            self.owner(|service, port| self.leads_to(service, probe.destination) && is_port(port))
+        {
+            if !self.lets_in(service, probe) {
+                return Decision::Drop;
+            }
+            return self.external(service, port, probe);
         }
         if self.serves_node_ports(probe.destination)
             && let Some((service, port)) = self.owner(|service, port| {
@@ -111,7 +110,47 @@ impl Oracle<'_> {
         if services.any(|service| service.cluster_ips.contains(&probe.destination)) {
             return Decision::Reject;
         }
+        let is_ours = self.is_ours(probe.destination);
+        if !is_ours && self.facts.service_cidrs.iter().any(|it| it.contains(probe.destination)) {
+            return Decision::Drop;
+        }
         Decision::Pass
+    }
+
+    /// Whether an address from elsewhere leads to a Service: not if ClusterIPs
+    /// come from there, and not in a family that the Service does not have.
+    fn leads_to(&self, service: &Service, addr: IpAddr) -> bool {
+        let is_named =
+            service.load_balancer_ips.contains(&addr) || service.external_ips.contains(&addr);
+        let could_be_a_cluster_ip = self.facts.service_cidrs.iter().any(|it| it.contains(addr));
+        is_named && !could_be_a_cluster_ip && has_family(service, Family::of(addr))
+    }
+
+    /// Whether a load balancer is open to whoever sent this.
+    fn lets_in(&self, service: &Service, probe: &Probe) -> bool {
+        if !service.load_balancer_ips.contains(&probe.destination) {
+            return true;
+        }
+        let family = Family::of(probe.destination);
+        let Some(ranges) = service.source_ranges.get(&family) else { return true };
+        let inside = |addr: IpAddr| ranges.iter().any(|range| range.contains(addr));
+        if inside(probe.source) {
+            return true;
+        }
+        // A node that may come in may do so with the balancer's address.
+        service.load_balancer_ips.contains(&probe.source)
+            && self.facts.primary_addresses.iter().any(|addr| inside(*addr))
+    }
+
+    /// Whether a Service can be reached from elsewhere by this port.
+    fn is_exposed(&self, service: &Service, port: &ServicePort, family: Family) -> bool {
+        let mut others = service.load_balancer_ips.iter().chain(&service.external_ips);
+        port.node_port.is_some()
+            || others.any(|addr| {
+                Family::of(*addr) == family
+                    && self.leads_to(service, *addr)
+                    && !service.cluster_ips.contains(addr)
+            })
     }
 
     /// Who sends this packet.
@@ -137,7 +176,7 @@ impl Oracle<'_> {
         }
     }
 
-    /// Traffic to a NodePort: externalTrafficPolicy.
+    /// Traffic to a NodePort or an address from elsewhere: externalTrafficPolicy.
     fn external(&self, service: &Service, port: &ServicePort, probe: &Probe) -> Decision {
         let lists = self.lists(service, port, Family::of(probe.destination));
         match (service.external_policy, self.origin(probe)) {
@@ -185,11 +224,10 @@ impl Oracle<'_> {
             }
             for port in service.ports.iter().filter(|port| port.proto == proto) {
                 let lists = self.lists(service, port, family);
-                let asks_cluster =
-                    service.internal_policy == TrafficPolicy::Cluster || port.node_port.is_some();
+                let is_exposed = self.is_exposed(service, port, family);
+                let asks_cluster = service.internal_policy == TrafficPolicy::Cluster || is_exposed;
                 let asks_local = service.internal_policy == TrafficPolicy::Local
-                    || (port.node_port.is_some()
-                        && service.external_policy == TrafficPolicy::Local);
+                    || (is_exposed && service.external_policy == TrafficPolicy::Local);
                 let used = (asks_cluster && lists.cluster.contains(&target))
                     || (asks_local && lists.local.contains(&target));
                 let here = self
@@ -202,85 +240,6 @@ impl Oracle<'_> {
             }
         }
         false
-    }
-
-    /// Which endpoints a port may use.
-    #[must_use]
-    pub fn lists(&self, service: &Service, port: &ServicePort, family: Family) -> Lists {
-        let all = self.endpoints(service, port, family);
-        let with = |life: Life| -> Vec<(Target, &Endpoint)> {
-            all.iter().filter(|(_, endpoint)| endpoint.life == life).copied().collect()
-        };
-        let (ready, draining) = (with(Life::Ready), with(Life::Draining));
-        let mut lists =
-            Lists { anybody: !ready.is_empty() || !draining.is_empty(), ..Lists::default() };
-
-        for (target, endpoint) in &ready {
-            if self.is_chosen(endpoint, &ready) {
-                lists.cluster.insert(*target);
-            }
-            if self.is_here(endpoint) {
-                lists.local.insert(*target);
-            }
-        }
-        // The last resort, for each list by itself, whatever the topology.
-        let (no_cluster, no_local) = (lists.cluster.is_empty(), lists.local.is_empty());
-        for (target, endpoint) in &draining {
-            if no_cluster {
-                lists.cluster.insert(*target);
-            }
-            if no_local && self.is_here(endpoint) {
-                lists.local.insert(*target);
-            }
-        }
-        lists
-    }
-
-    /// Whether topology lets this node use a ready endpoint, seeing all ready ones.
-    fn is_chosen(&self, endpoint: &Endpoint, ready: &[(Target, &Endpoint)]) -> bool {
-        let for_us = |endpoint: &Endpoint| {
-            let nodes = endpoint.hints.nodes.iter().flat_map(|nodes| nodes.iter());
-            nodes.clone().any(|node| *node == self.facts.node)
-        };
-        let for_zone = |endpoint: &Endpoint| {
-            let mut zones = endpoint.hints.zones.iter().flat_map(|zones| zones.iter());
-            zones.any(|zone| Some(zone) == self.facts.zone.as_ref())
-        };
-        let all_name_nodes = ready.iter().all(|(_, other)| other.hints.nodes.is_some());
-        if all_name_nodes && ready.iter().any(|(_, other)| for_us(other)) {
-            return for_us(endpoint);
-        }
-        let all_name_zones = ready.iter().all(|(_, other)| other.hints.zones.is_some());
-        if all_name_zones && ready.iter().any(|(_, other)| for_zone(other)) {
-            return for_zone(endpoint);
-        }
-        true
-    }
-
-    /// Every endpoint of a port, each address and port once: of several, the
-    /// most alive; of those, the one in the first slice by name.
-    fn endpoints(
-        &self,
-        service: &Service,
-        port: &ServicePort,
-        family: Family,
-    ) -> Vec<(Target, &Endpoint)> {
-        let mut found: Vec<(Target, &Endpoint)> = Vec::new();
-        for slice in self.cluster.slices_of(&service.name).filter(|slice| slice.family == family) {
-            for slice_port in ports_of(slice, port) {
-                for endpoint in &slice.endpoints {
-                    let target = (endpoint.addr, slice_port.port.get());
-                    match found.iter_mut().find(|(known, _)| *known == target) {
-                        None => found.push((target, endpoint)),
-                        Some((_, known)) if liveliness(endpoint) > liveliness(known) => {
-                            *known = endpoint;
-                        }
-                        Some(_) => {}
-                    }
-                }
-            }
-        }
-        found
     }
 
     /// The port of which this is true; of several Services' ports, that of the
@@ -342,26 +301,10 @@ impl Oracle<'_> {
     fn is_ours(&self, addr: IpAddr) -> bool {
         addr.is_loopback() || self.addresses.contains(&addr)
     }
-
-    fn is_here(&self, endpoint: &Endpoint) -> bool {
-        endpoint.node.as_ref() == Some(&self.facts.node)
-    }
 }
 
 fn has_family(service: &Service, family: Family) -> bool {
     service.cluster_ips.iter().any(|addr| Family::of(*addr) == family)
-}
-
-fn ports_of<'a>(slice: &'a Slice, port: &'a ServicePort) -> impl Iterator<Item = &'a SlicePort> {
-    slice.ports.iter().filter(|known| known.name == port.name && known.proto == port.proto)
-}
-
-fn liveliness(endpoint: &Endpoint) -> u8 {
-    match endpoint.life {
-        Life::Ready => 2,
-        Life::Draining => 1,
-        Life::Down => 0,
-    }
 }
 
 fn goes_before(one: &Service, other: &Service) -> bool {

@@ -222,8 +222,14 @@ fn refuse() -> Vec<Rule> {
 
 fn masquerading() -> Vec<Rule> {
     let key = vec![Field::Saddr, Field::Daddr, Field::L4Proto, Field::Dport];
-    let hairpin = Statement::Lookup { key, set: Name::from("hairpin") };
+    let hairpin = Statement::Lookup { key: key.clone(), set: Name::from("hairpin") };
+    let masked = |len| Statement::Lookup {
+        key: [&[Field::SaddrNet { len }], &key[1..]].concat(),
+        set: Name::from("hairpin"),
+    };
     vec![
+        vec![masked(24), Statement::Counter],
+        vec![masked(31), Statement::Counter],
         vec![Statement::MarkHas(0x4000), Statement::MarkXor(0x4000), Statement::Masquerade],
         vec![Statement::CtStatusDnat, hairpin, Statement::Masquerade],
     ]

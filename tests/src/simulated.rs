@@ -25,7 +25,7 @@ use closeby::sync::{Effect, Input, Machine, Moment, Pace, Report};
 use closeby_nft::fake::Fake;
 use closeby_nft::judge::chains::reachable;
 use closeby_nft::kernel::{Kernel as _, ListError};
-use closeby_nft::{Data, Key, Name, Ruleset};
+use closeby_nft::{Data, Key, Name, Ruleset, Statement};
 
 use crate::small;
 
@@ -303,19 +303,20 @@ impl World {
 }
 
 /// What packets can meet of a ruleset: while a change goes on, there are also
-/// chains that nothing leads to yet, or any more.
+/// chains that nothing leads to yet, or any more, and sets that only those use.
 fn met(ruleset: &Ruleset) -> Ruleset {
     let mut met = ruleset.clone();
     for table in met.tables.values_mut() {
-        let in_use: BTreeSet<Vec<u8>> = ["classes", "node-classes", "node-local-classes"]
-            .iter()
-            .filter_map(|map| table.sets.get(*map))
-            .flat_map(|set| set.elements.values())
-            .filter_map(|data| match data {
-                Data::Value(class) => Some(class.0.to_vec()),
-                Data::None | Data::Verdict(_) => None,
-            })
-            .collect();
+        let in_use: BTreeSet<Vec<u8>> =
+            ["classes", "node-classes", "local-classes", "node-local-classes"]
+                .iter()
+                .filter_map(|map| table.sets.get(*map))
+                .flat_map(|set| set.elements.values())
+                .filter_map(|data| match data {
+                    Data::Value(class) => Some(class.0.to_vec()),
+                    Data::None | Data::Verdict(_) => None,
+                })
+                .collect();
         for map in ["entries", "picks"] {
             if let Some(set) = table.sets.get_mut(map) {
                 let kept = set.elements.iter().filter(|(class, _)| in_use.contains(&class.0[..]));
@@ -329,6 +330,10 @@ fn met(ruleset: &Ruleset) -> Ruleset {
             .collect();
         let chains = table.chains.iter().filter(|(name, _)| reached.contains(*name));
         table.chains = chains.map(|(name, chain)| (name.clone(), chain.clone())).collect();
+        let rules = table.chains.values().flat_map(|chain| &chain.rules);
+        let used: BTreeSet<&Name> = rules.flatten().filter_map(Statement::set).collect();
+        let sets = table.sets.iter().filter(|(name, _)| used.contains(name));
+        table.sets = sets.map(|(name, set)| (name.clone(), set.clone())).collect();
     }
     met
 }

@@ -1,5 +1,6 @@
 //! Small, dense clusters for simulations: few names, so that changes meet.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use closeby::model::{
     Change, Endpoint, Hints, Life, Node, NodeName, PortName, Service, ServiceName, ServicePort,
     Slice, SliceName, SlicePort, TrafficPolicy, Zone,
 };
-use closeby_nft::{Family, L4Proto, Port};
+use closeby_nft::{Family, L4Proto, Port, Prefix};
 use proptest::prelude::*;
 
 /// The node that looks.
@@ -26,6 +27,8 @@ pub fn facts(node: Option<&Node>) -> Facts {
         masquerade_all: false,
         masquerade_mark: MarkBit::DEFAULT,
         node_port_addresses: NodePortAddresses { ip: local(Family::Ip), ip6: local(Family::Ip6) },
+        primary_addresses: [].into(),
+        service_cidrs: [].into(),
     }
 }
 
@@ -51,11 +54,12 @@ pub fn change() -> impl Strategy<Value = Change> {
 }
 
 /// A Service of both families; those of numbers 0 and 3 contest a node port.
+/// That of number 3 has a load balancer, which not everybody may use under
+/// policy Local.
 #[must_use]
 pub fn service(name: u8, node_port: bool, is_local: bool) -> Service {
     let policy = if is_local { TrafficPolicy::Local } else { TrafficPolicy::Cluster };
     Service {
-        name: service_name(name),
         created_s: Some(i64::from(name)),
         uid: format!("{name}").into(),
         cluster_ips: Family::BOTH.map(|family| address(family, 96, name)).to_vec(),
@@ -65,8 +69,19 @@ pub fn service(name: u8, node_port: bool, is_local: bool) -> Service {
             port: port(80),
             node_port: node_port.then(|| port(30_000 + u16::from(name % 3))),
         }],
-        internal_policy: TrafficPolicy::Cluster,
         external_policy: policy,
+        load_balancer_ips: if name == 3 {
+            Family::BOTH.map(|family| address(family, 98, name)).to_vec()
+        } else {
+            Vec::new()
+        },
+        source_ranges: if is_local {
+            let inside = |family| Prefix::new(address(family, 244, 0), 20);
+            Family::BOTH.map(|family| (family, inside(family).into_iter().collect())).into()
+        } else {
+            BTreeMap::new()
+        },
+        ..Service::new(service_name(name))
     }
 }
 

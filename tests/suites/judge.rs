@@ -147,6 +147,12 @@ fn lookups() {
     finds_in_rule("classes is not a set", lookup(frontend.clone(), &classes));
     finds_in_rule("has no fields", lookup(vec![], &vips));
     finds_in_rule("below 0", lookup(vec![Field::Random { modulus: 0 }], &vips));
+    let hairpin = |len| {
+        let key = vec![Field::SaddrNet { len }, Field::Daddr, Field::L4Proto, Field::Dport];
+        lookup(key, &Name::from("hairpin"))
+    };
+    finds_in_rule("all or none of its bits", hairpin(0));
+    finds_in_rule("all or none of its bits", hairpin(32));
     let vmap = Statement::Vmap { key: frontend.clone(), map: classes.clone() };
     finds_in_rule("not a verdict map", vec![vmap]);
     let dnat = Statement::Dnat { key: frontend, map: classes };
@@ -166,6 +172,7 @@ fn sets() {
     finds("its size is 0", edit(|set| set.spec.size = 0));
     finds("3 elements where 2 fit", edit(|set| set.spec.size = 2));
     finds("has no fields", edit(|set| set.spec.key.clear()));
+    finds("declared with a mask", edit(|set| set.spec.key[0] = Field::SaddrNet { len: 8 }));
     finds("a single field", edit(|set| set.spec.key = vec![Field::Dport]));
     finds("has 48 bytes where 40 fit", edit(|set| set.spec.key = vec![Field::Priority; 12]));
     finds(

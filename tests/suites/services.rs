@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use closeby::compile::{self, Facts, compile_all};
+use closeby::compile::{self, Facts, Frontend, Served, compile_all};
 use closeby::explain::{Destination, Knowledge, Question, explain};
 use closeby::fastpath::{Flow, Origin, Route, Snapshot, route};
 use closeby::model::{Change, Cluster, Dirty};
@@ -56,17 +56,50 @@ fn generators_reach_everything() {
             seen.extend([&port.cluster, &port.local].map(|pool| pool.why.word().to_owned()));
         }
         let notes = plan.services.values().flat_map(|service| &service.notes);
-        seen.extend(notes.map(|_| "contest".to_owned()));
+        seen.extend(notes.map(|note| match note.problem.contains("ServiceCIDR") {
+            true => "inside a ServiceCIDR".to_owned(),
+            false => "contest".to_owned(),
+        }));
+        let ports = plan.services.values().flat_map(|service| &service.ports);
+        let served: Vec<&Served> = ports.flat_map(|port| &port.served).collect();
+        seen.extend(served.iter().map(|served| format!("{:?} {:?}", served.way, served.entry)));
         for probe in probes {
-            seen.insert(format!("{:?} {}", oracle.origin(&probe), word(&oracle.decide(&probe))));
+            let decision = word(&oracle.decide(&probe));
+            seen.insert(format!("{:?} {decision}", oracle.origin(&probe)));
+            let Probe { destination: addr, proto, .. } = probe;
+            let to = Frontend::Address { addr, proto, port: Port::new(probe.port).unwrap() };
+            match served.iter().find(|served| served.frontend == to) {
+                Some(served) if served.sources.is_some() => {
+                    seen.insert(format!("restricted: {decision}"));
+                }
+                None if facts.service_cidrs.iter().any(|cidr| cidr.contains(addr)) => {
+                    seen.insert(format!("ServiceCIDR: {decision}"));
+                }
+                _ => {}
+            }
         }
     }
     let missing: Vec<&str> = REACHED.into_iter().filter(|word| !seen.contains(*word)).collect();
     assert_eq!(missing, Vec::<&str>::new(), "never drawn");
 }
 
-const REACHED: [&str; 28] = [
+const REACHED: [&str; 43] = [
     "contest",
+    "inside a ServiceCIDR",
+    "ClusterIp Drop",
+    "LoadBalancer Forward { reach: Cluster, masquerade: All }",
+    "LoadBalancer ByOrigin",
+    "LoadBalancer Reject",
+    "ExternalIp Forward { reach: Cluster, masquerade: All }",
+    "ExternalIp ByOrigin",
+    "ExternalIp Reject",
+    "NodePort ByOrigin",
+    "restricted: to all as they are",
+    "restricted: to all masqueraded",
+    "restricted: dropped",
+    "restricted: refused",
+    "ServiceCIDR: dropped",
+    "ServiceCIDR: refused",
     "not_asked",
     "policy_local",
     "node_hints",
@@ -120,6 +153,7 @@ fn same(one: &Made, other: &Made) -> Result<(), TestCaseError> {
     );
     prop_assert_eq!(one.ruleset(), other.ruleset());
     prop_assert_eq!(&one.snapshot.targets, &other.snapshot.targets);
+    prop_assert_eq!(&one.snapshot.sources, &other.snapshot.sources);
     prop_assert_eq!(&one.snapshot.cluster_ips, &other.snapshot.cluster_ips);
     Ok(())
 }
@@ -169,6 +203,7 @@ fn flow(probe: &Probe, oracle: &Oracle<'_>) -> Flow {
             oracle::Origin::Node => Origin::Node,
             oracle::Origin::Outside => Origin::Outside,
         },
+        source: probe.source,
         destination: probe.destination,
         to_node: probe.destination.is_loopback() || oracle.addresses.contains(&probe.destination),
         proto: probe.proto,

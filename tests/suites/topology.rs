@@ -102,6 +102,8 @@ fn facts(row: &Row) -> Facts {
         masquerade_all: false,
         masquerade_mark: MarkBit::DEFAULT,
         node_port_addresses: NodePortAddresses::ALL_LOCAL,
+        primary_addresses: [].into(),
+        service_cidrs: [].into(),
     }
 }
 
@@ -113,9 +115,6 @@ fn service(words: &str) -> Service {
     let has = |word| words.split(' ').any(|known| known == word);
     let policy = |word| if has(word) { TrafficPolicy::Local } else { TrafficPolicy::Cluster };
     Service {
-        name: ServiceName::new("shop", "web"),
-        created_s: None,
-        uid: "".into(),
         cluster_ips: vec![[10, 96, 0, 10].into()],
         ports: vec![ServicePort {
             name: PortName::from(""),
@@ -125,6 +124,7 @@ fn service(words: &str) -> Service {
         }],
         internal_policy: policy("itp"),
         external_policy: policy("etp"),
+        ..Service::new(ServiceName::new("shop", "web"))
     }
 }
 
@@ -193,8 +193,8 @@ fn the_compiler_chooses_as_kube_proxy_does() {
         assert_eq!(in_pool(&port.cluster), expected(row.cluster), "{}: cluster", row.name);
         assert_eq!(in_pool(&port.local), expected(row.local), "{}: local", row.name);
         let anybody = row.endpoints.iter().any(|words| !words.contains("down"));
-        for (frontend, entry) in &port.frontends {
-            assert_eq!(*entry != Entry::Reject, anybody, "{}: {frontend}", row.name);
+        for served in &port.served {
+            assert_eq!(served.entry != Entry::Reject, anybody, "{}: {served:?}", row.name);
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
+use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use closeby::fastpath::{Flow, Origin, Route, Snapshot, route};
@@ -49,7 +50,8 @@ fn flows(port: u16) -> Vec<Flow> {
             let index = number.wrapping_mul(0x9e37_79b9) % SERVICES;
             let destination = clusters::service_addr(closeby_nft::Family::Ip, index);
             let (origin, proto) = (Origin::Pod, L4Proto::Tcp);
-            Flow { origin, destination, to_node: false, proto, port }
+            let source = Ipv4Addr::new(10, 128, 0, 5).into();
+            Flow { origin, source, destination, to_node: false, proto, port }
         })
         .collect()
 }

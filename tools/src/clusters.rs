@@ -7,7 +7,7 @@ use std::sync::Arc;
 use closeby::compile::{DetectLocal, Facts, LocalAddresses, MarkBit, NodePortAddresses};
 use closeby::model::{
     Change, Cluster, Endpoint, Hints, Kind, Life, Node, NodeName, PortName, Service, ServiceName,
-    ServicePort, Slice, SliceName, SlicePort, TrafficPolicy, Zone,
+    ServicePort, Slice, SliceName, SlicePort, Zone,
 };
 use closeby_nft::{Family, L4Proto, Port, Prefix};
 
@@ -48,6 +48,8 @@ pub fn facts() -> Arc<Facts> {
             ip: LocalAddresses::These([ip("192.0.2.1")].into()),
             ip6: LocalAddresses::These([ip("fd00::1")].into()),
         },
+        primary_addresses: [ip("192.0.2.1"), ip("fd00::1")].into(),
+        service_cidrs: [].into(),
     })
 }
 
@@ -80,7 +82,6 @@ pub fn changes(shape: Shape) -> impl Iterator<Item = Change> {
 #[must_use]
 pub fn service(shape: Shape, index: u32) -> Service {
     Service {
-        name: service_name(index),
         created_s: Some(i64::from(index)),
         uid: format!("{index:08x}").into(),
         cluster_ips: vec![service_addr(shape.family, index)],
@@ -90,8 +91,7 @@ pub fn service(shape: Shape, index: u32) -> Service {
             port: port(80),
             node_port: None,
         }],
-        internal_policy: TrafficPolicy::Cluster,
-        external_policy: TrafficPolicy::Cluster,
+        ..Service::new(service_name(index))
     }
 }
 

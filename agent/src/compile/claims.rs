@@ -1,9 +1,9 @@
 //! Who owns a frontend when several Services claim it.
 //!
-//! A ClusterIP is never lost to a younger Service; between equals the oldest
-//! wins, then the smallest UID, then the name: the same winner in whatever
-//! order the claims came, so a restart decides as the run before it. The
-//! losers stay on the list and follow when the winner goes.
+//! A ClusterIP is never lost to an external address; between equals the oldest
+//! Service wins, then the smallest UID, then the name: the same winner in
+//! whatever order the claims came, so a restart decides as the run before it.
+//! The losers stay on the list and follow when the winner goes.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -13,7 +13,7 @@ use closeby_nft::Family;
 use imbl::OrdMap;
 
 use super::facts::Facts;
-use super::plan::Frontend;
+use super::plan::{Frontend, Way};
 use crate::model::{Service, ServiceName, ServicePort};
 
 /// All claims to all frontends.
@@ -27,14 +27,15 @@ pub struct Claims {
 /// What one Service claims.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
-    standing: Arc<Standing>,
     /// In order, each once.
-    frontends: Arc<[Frontend]>,
+    frontends: Arc<[(Frontend, Arc<Standing>)]>,
 }
 
-/// How a Service stands against others; the least one wins.
+/// How a claim stands against others; the least one wins.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Standing {
+    /// A ClusterIP goes before all else.
+    is_external: bool,
     /// The oldest first, those without a date last.
     created_s: i64,
     uid: Arc<str>,
@@ -44,29 +45,66 @@ struct Standing {
 /// What a Service claims: its frontends in the families that are programmed.
 #[must_use]
 pub fn of(service: &Service, facts: &Facts) -> Claim {
-    let standing = Standing {
-        created_s: service.created_s.unwrap_or(i64::MAX),
-        uid: service.uid.clone(),
-        service: service.name.clone(),
-    };
+    let [own, external] = [false, true].map(|is_external| {
+        Arc::new(Standing {
+            is_external,
+            created_s: service.created_s.unwrap_or(i64::MAX),
+            uid: service.uid.clone(),
+            service: service.name.clone(),
+        })
+    });
     let mut frontends = Vec::with_capacity(service.ports.len());
-    for &addr in &service.cluster_ips {
-        if !facts.families.contains(&Family::of(addr)) {
-            continue;
+    for &addr in service.cluster_ips.iter().filter(|addr| is_programmed(**addr, facts)) {
+        for port in &service.ports {
+            frontends.extend(self::frontends(service, addr, port, facts).map(|(frontend, way)| {
+                let standing = if way == Way::ClusterIp { &own } else { &external };
+                (frontend, standing.clone())
+            }));
         }
-        frontends.extend(service.ports.iter().flat_map(|port| self::frontends(addr, port)));
     }
     frontends.sort_unstable();
-    frontends.dedup();
-    Claim { standing: Arc::new(standing), frontends: frontends.into() }
+    frontends.dedup_by_key(|(frontend, _)| *frontend);
+    Claim { frontends: frontends.into() }
 }
 
-/// Where a port of a Service is reached through one of its ClusterIPs' families.
-pub(super) fn frontends(addr: IpAddr, port: &ServicePort) -> impl Iterator<Item = Frontend> {
-    let proto = port.proto;
-    let family = Family::of(addr);
-    let node_port = port.node_port.map(|port| Frontend::NodePort { family, proto, port });
-    std::iter::once(Frontend::ClusterIp { addr, proto, port: port.port }).chain(node_port)
+pub(super) fn is_programmed(addr: IpAddr, facts: &Facts) -> bool {
+    facts.families.contains(&Family::of(addr))
+}
+
+/// Where a port of a Service is reached in the family of one of its ClusterIPs.
+pub(super) fn frontends(
+    service: &Service,
+    cluster_ip: IpAddr,
+    port: &ServicePort,
+    facts: &Facts,
+) -> impl Iterator<Item = (Frontend, Way)> {
+    let ServicePort { proto, port: number, node_port, .. } = *port;
+    let family = Family::of(cluster_ip);
+    let addrs = std::iter::once((cluster_ip, Way::ClusterIp))
+        .chain(external_addrs(service, cluster_ip, facts));
+    let node_port = node_port.map(|port| Frontend::NodePort { family, proto, port });
+    addrs
+        .map(move |(addr, way)| (Frontend::Address { addr, proto, port: number }, way))
+        .chain(node_port.map(|frontend| (frontend, Way::NodePort)))
+}
+
+/// The addresses from elsewhere that lead to a Service, each once, in the
+/// family of one of its ClusterIPs. What lies inside a ServiceCIDR is, or will
+/// be, the ClusterIP of some Service: nobody may take it by writing it into his
+/// own (CVE-2020-8554).
+pub(super) fn external_addrs(
+    service: &Service,
+    cluster_ip: IpAddr,
+    facts: &Facts,
+) -> impl Iterator<Item = (IpAddr, Way)> {
+    let balanced = service.load_balancer_ips.iter().map(|addr| (*addr, Way::LoadBalancer));
+    let external = service.external_ips.iter().map(|addr| (*addr, Way::ExternalIp));
+    let external = external.filter(|(addr, _)| !service.load_balancer_ips.contains(addr));
+    balanced.chain(external).filter(move |(addr, _)| {
+        *addr != cluster_ip
+            && Family::of(*addr) == Family::of(cluster_ip)
+            && !facts.is_in_service_cidr(*addr)
+    })
 }
 
 impl Claims {
@@ -84,13 +122,13 @@ impl Claims {
         let mut touched = BTreeSet::new();
         if let Some(before) = before {
             self.by_service.remove(service);
-            for frontend in before.frontends.iter() {
+            for (frontend, _) in before.frontends.iter() {
                 touched.extend(self.withdraw(frontend, service));
             }
         }
         if let Some(claim) = claim {
-            for frontend in claim.frontends.iter() {
-                touched.extend(self.enter(*frontend, &claim.standing));
+            for (frontend, standing) in claim.frontends.iter() {
+                touched.extend(self.enter(*frontend, standing));
             }
             self.by_service.insert(service.clone(), claim);
         }

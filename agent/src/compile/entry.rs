@@ -1,15 +1,16 @@
 //! What happens at each frontend of a Service.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use closeby_nft::Family;
+use closeby_nft::{Family, Prefix};
 
 use super::claims::{self, Claims};
 use super::facts::Facts;
-use super::plan::{Entry, Frontend, Masquerade, Pool, PortPlan, Reach, ServicePlan};
+use super::plan::{Entry, Frontend, Masquerade, Pool, PortPlan, Reach, Served, ServicePlan, Way};
 use super::pool::{self, Candidate};
 use super::select;
-use crate::model::{Cluster, Note, ObjectRef, Service, ServicePort, TrafficPolicy};
+use crate::model::{Cluster, Note, ObjectRef, Service, ServiceName, ServicePort, TrafficPolicy};
 
 /// The most endpoints drawn from for one port in one family: their count is
 /// the lower half of a class (`render::class`).
@@ -25,22 +26,28 @@ pub fn service_plan(
 ) -> ServicePlan {
     let mut notes = Vec::new();
     let mut ports = Vec::new();
-    for &addr in &service.cluster_ips {
+    for &addr in service.cluster_ips.iter().filter(|it| claims::is_programmed(**it, facts)) {
         let family = Family::of(addr);
-        if !facts.families.contains(&family) {
-            continue;
-        }
+        notes.extend(inside_service_cidr(service, addr, facts));
+        let sources = sources(service, addr, facts);
         for (index, port) in service.ports.iter().enumerate() {
             let slices = cluster.slices_of(&service.name);
             let candidates = pool::candidates(slices, family, &port.name, port.proto, facts);
-            let decided = Decided::of(service, port, &candidates, facts);
+            let frontends: Vec<_> = claims::frontends(service, addr, port, facts).collect();
+            let is_exposed = frontends.iter().any(|(_, way)| *way != Way::ClusterIp);
+            let decided = Decided::of(service, is_exposed, &candidates, facts);
             let mut plan = decided.plan(port, family, &candidates);
-            for frontend in claims::frontends(addr, port) {
+            for (frontend, way) in frontends {
                 match claims.owner(&frontend) {
                     Some(owner) if *owner != service.name => {
-                        notes.push(lost(service, index, &frontend, owner));
+                        notes.push(lost(service, index, (&frontend, way), owner));
                     }
-                    _ => plan.frontends.push((frontend, decided.entry(&frontend))),
+                    _ => plan.served.push(Served {
+                        frontend,
+                        way,
+                        entry: decided.entry(way),
+                        sources: sources.clone().filter(|_| way == Way::LoadBalancer),
+                    }),
                 }
             }
             notes.extend(too_many(service, index, &plan));
@@ -62,17 +69,16 @@ struct Decided {
 impl Decided {
     fn of(
         service: &Service,
-        port: &ServicePort,
+        is_exposed: bool,
         candidates: &[Candidate<'_>],
         facts: &Facts,
     ) -> Self {
         let (internal, external) = (service.internal_policy, service.external_policy);
-        let reached_from_outside = port.node_port.is_some();
         // Traffic from outside under Local still needs the cluster's pool:
         // for this node's pods and for the node itself.
-        let asks_cluster = internal == TrafficPolicy::Cluster || reached_from_outside;
-        let asks_local = internal == TrafficPolicy::Local
-            || (reached_from_outside && external == TrafficPolicy::Local);
+        let asks_cluster = internal == TrafficPolicy::Cluster || is_exposed;
+        let asks_local =
+            internal == TrafficPolicy::Local || (is_exposed && external == TrafficPolicy::Local);
         Self {
             internal,
             external,
@@ -101,31 +107,78 @@ impl Decided {
             name: port.name.clone(),
             proto: port.proto,
             family,
-            frontends: Vec::new(),
+            served: Vec::new(),
             on_node: reachable.collect(),
             cluster: self.cluster.clone(),
             local: self.local.clone(),
         }
     }
 
-    fn entry(&self, frontend: &Frontend) -> Entry {
+    fn entry(&self, way: Way) -> Entry {
         if !self.any_usable {
             return Entry::Reject;
         }
         let cluster = |masquerade| Entry::Forward { reach: Reach::Cluster, masquerade };
-        match (frontend, self.internal, self.external) {
-            (Frontend::ClusterIp { .. }, TrafficPolicy::Cluster, _) => cluster(Masquerade::NotPods),
-            (Frontend::ClusterIp { .. }, TrafficPolicy::Local, _) => {
+        match (way, self.internal, self.external) {
+            (Way::ClusterIp, TrafficPolicy::Cluster, _) => cluster(Masquerade::NotPods),
+            (Way::ClusterIp, TrafficPolicy::Local, _) => {
                 if self.local.backends.is_empty() {
                     Entry::Drop
                 } else {
                     Entry::Forward { reach: Reach::Local, masquerade: Masquerade::NotPods }
                 }
             }
-            (Frontend::NodePort { .. }, _, TrafficPolicy::Cluster) => cluster(Masquerade::All),
-            (Frontend::NodePort { .. }, _, TrafficPolicy::Local) => Entry::ByOrigin,
+            (Way::LoadBalancer | Way::ExternalIp | Way::NodePort, _, TrafficPolicy::Cluster) => {
+                cluster(Masquerade::All)
+            }
+            (Way::LoadBalancer | Way::ExternalIp | Way::NodePort, _, TrafficPolicy::Local) => {
+                Entry::ByOrigin
+            }
         }
     }
+}
+
+/// Who alone may use the load balancer's addresses in the family of this
+/// ClusterIP; `None` for everybody.
+///
+/// A node that may use them may do so from the balancer's own addresses as
+/// well: where such an address is the node's own, that is its source.
+fn sources(service: &Service, cluster_ip: IpAddr, facts: &Facts) -> Option<Arc<[Prefix]>> {
+    let family = Family::of(cluster_ip);
+    let ranges = service.source_ranges.get(&family)?;
+    if ranges.iter().any(Prefix::is_empty) {
+        return None;
+    }
+    let mut sources = ranges.clone();
+    let is_inside = |node: &IpAddr| ranges.iter().any(|range| range.contains(*node));
+    if facts.primary_addresses.iter().any(is_inside) {
+        let own = service.load_balancer_ips.iter().filter(|addr| Family::of(**addr) == family);
+        sources.extend(own.map(|addr| Prefix::host(*addr)));
+    }
+    Some(sources.into_iter().collect())
+}
+
+/// Notes on the addresses that a Service may not have from elsewhere.
+fn inside_service_cidr(
+    service: &Service,
+    cluster_ip: IpAddr,
+    facts: &Facts,
+) -> impl Iterator<Item = Note> {
+    let balanced = ("status.loadBalancer.ingress", &service.load_balancer_ips);
+    let named = [balanced, ("spec.externalIPs", &service.external_ips)];
+    named.into_iter().flat_map(move |(field, addrs)| {
+        let refused = addrs.iter().filter(move |addr| {
+            **addr != cluster_ip
+                && Family::of(**addr) == Family::of(cluster_ip)
+                && facts.is_in_service_cidr(**addr)
+        });
+        refused.map(move |addr| {
+            let problem = format!(
+                "{addr} lies inside a ServiceCIDR, so it is for ClusterIPs alone; not served"
+            );
+            note(service, field.to_owned(), problem)
+        })
+    })
 }
 
 /// The pool without what exceeds [`POOL_MAX`].
@@ -152,15 +205,21 @@ fn too_many(service: &Service, index: usize, plan: &PortPlan) -> Option<Note> {
 fn lost(
     service: &Service,
     index: usize,
-    frontend: &Frontend,
-    owner: &crate::model::ServiceName,
+    (frontend, way): (&Frontend, Way),
+    owner: &ServiceName,
 ) -> Note {
-    let field = match frontend {
-        Frontend::ClusterIp { .. } => format!("spec.ports[{index}].port"),
-        Frontend::NodePort { .. } => format!("spec.ports[{index}].nodePort"),
+    let field = match way {
+        Way::ClusterIp => format!("spec.ports[{index}].port"),
+        Way::LoadBalancer => "status.loadBalancer.ingress".to_owned(),
+        Way::ExternalIp => "spec.externalIPs".to_owned(),
+        Way::NodePort => format!("spec.ports[{index}].nodePort"),
+    };
+    let order = match way {
+        Way::LoadBalancer | Way::ExternalIp => "a ClusterIP, then the oldest, then the least UID",
+        Way::ClusterIp | Way::NodePort => "the oldest, then the least UID",
     };
     let problem = format!(
-        "{frontend} belongs to Service {owner}, which comes first (the oldest, then the least UID); not served for this one until that one gives it up"
+        "{frontend} belongs to Service {owner}, which comes first ({order}); not served for this one until that one gives it up"
     );
     note(service, field, problem)
 }

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use closeby_nft::statement::Interfaces;
 use closeby_nft::{Family, Prefix};
 
-use crate::model::{NodeName, Zone};
+use crate::model::{NodeName, Note, ObjectRef, Zone};
 
 /// The node and its settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +26,56 @@ pub struct Facts {
     pub masquerade_mark: MarkBit,
     /// Where NodePorts are served.
     pub node_port_addresses: NodePortAddresses,
+    /// The node's own addresses, one a family at most: whoever may use a load
+    /// balancer from there may use it from the balancer's address as well.
+    pub primary_addresses: BTreeSet<IpAddr>,
+    /// Where ClusterIPs come from, as far as it is known (ServiceCIDRs).
+    pub service_cidrs: BTreeSet<Prefix>,
+}
+
+/// ServiceCIDRs of a family that are watched over: each takes a rule that new
+/// connections pass. A cluster has one or two.
+pub const SERVICE_CIDRS_MAX: usize = 16;
+
+impl Facts {
+    /// The ServiceCIDRs of a family whose unallocated addresses lead nowhere.
+    pub fn service_cidrs_of(&self, family: Family) -> impl Iterator<Item = Prefix> {
+        let mine = self.service_cidrs.iter().filter(move |cidr| cidr.family() == family);
+        mine.copied().take(SERVICE_CIDRS_MAX)
+    }
+
+    /// Whether an address that no Service has leads nowhere.
+    #[must_use]
+    pub fn is_dropped_unallocated(&self, addr: IpAddr) -> bool {
+        let family = Family::of(addr);
+        self.families.contains(&family)
+            && self.service_cidrs_of(family).any(|cidr| cidr.contains(addr))
+    }
+
+    /// What of them is not carried out, and why.
+    #[must_use]
+    pub fn notes(&self) -> Vec<Note> {
+        let known = |family: Family| {
+            self.service_cidrs.iter().filter(move |cidr| cidr.family() == family).count()
+        };
+        let full = Family::BOTH.into_iter().filter(|family| known(*family) > SERVICE_CIDRS_MAX);
+        full.map(|family| Note {
+            object: ObjectRef { kind: "ServiceCIDR", name: "(all)".into(), file: None },
+            field: "spec.cidrs".to_owned(),
+            problem: format!(
+                "there are {} prefixes of family {family}; unallocated addresses of those after \
+                 the first {SERVICE_CIDRS_MAX} are not dropped",
+                known(family)
+            ),
+        })
+        .collect()
+    }
+
+    /// Whether ClusterIPs may come from where this address lies.
+    #[must_use]
+    pub fn is_in_service_cidr(&self, addr: IpAddr) -> bool {
+        self.service_cidrs.iter().any(|cidr| cidr.contains(addr))
+    }
 }
 
 /// How traffic of this node's pods is recognised (`detectLocalMode`).

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use super::plan::{Entry, Frontend, NodePlan, PortPlan, Reach};
+use closeby_nft::Prefix;
+
+use super::plan::{Entry, Frontend, NodePlan, PortPlan, Reach, Served, Way};
 use crate::model::ServiceName;
 
 /// Every contradiction in the plan; empty for a sound one.
@@ -13,11 +15,15 @@ pub fn judge(plan: &NodePlan) -> Vec<String> {
     let mut owners: BTreeMap<Frontend, &ServiceName> = BTreeMap::new();
     for (name, service) in &plan.services {
         for port in &service.ports {
-            for (frontend, entry) in &port.frontends {
-                if let Some(other) = owners.insert(*frontend, name) {
+            for served in &port.served {
+                let frontend = served.frontend;
+                if let Some(other) = owners.insert(frontend, name) {
                     faults.push(format!("{frontend} is served for {other} and for {name}"));
                 }
-                faults.extend(entry_faults(port, *entry).map(|fault| format!("{name}: {fault}")));
+                faults.extend(source_faults(served).map(|fault| format!("{name}: {fault}")));
+                faults.extend(
+                    entry_faults(port, served.entry).map(|fault| format!("{name}: {fault}")),
+                );
             }
             faults.extend(port_faults(plan, port).map(|fault| format!("{name}: {fault}")));
         }
@@ -39,6 +45,24 @@ fn entry_faults(port: &PortPlan, entry: Entry) -> impl Iterator<Item = &'static 
         Entry::Drop if !local_empty => Some("drops though this node has endpoints"),
         Entry::Reject if !cluster_empty || !local_empty => {
             Some("refuses though there are endpoints")
+        }
+        _ => None,
+    };
+    fault.into_iter()
+}
+
+fn source_faults(served: &Served) -> impl Iterator<Item = &'static str> {
+    let sources = served.sources.as_deref();
+    let is_open = |prefix: &Prefix| prefix.is_empty();
+    let fault = match served.way {
+        Way::ClusterIp | Way::ExternalIp | Way::NodePort if sources.is_some() => {
+            Some("restricts what is not the load balancer's")
+        }
+        _ if sources.is_some_and(|sources| !sources.is_sorted_by(|a, b| a < b)) => {
+            Some("has source ranges out of order or twice")
+        }
+        _ if sources.is_some_and(|sources| sources.iter().any(is_open)) => {
+            Some("is restricted to everybody")
         }
         _ => None,
     };

@@ -21,8 +21,8 @@ use std::sync::Arc;
 
 pub use facts::{DetectLocal, Facts, LocalAddresses, MarkBit, NodePortAddresses};
 pub use plan::{
-    Backend, Entry, Frontend, Generation, Masquerade, NodePlan, Pool, PortPlan, Reach, ServicePlan,
-    Why,
+    Backend, Entry, Frontend, Generation, Masquerade, NodePlan, Pool, PortPlan, Reach, Served,
+    ServicePlan, Way, Why,
 };
 
 use crate::model::{Cluster, Dirty, Service, ServiceName};

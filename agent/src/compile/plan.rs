@@ -8,7 +8,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use closeby_nft::{Family, L4Proto, Port};
+use closeby_nft::{Family, L4Proto, Port, Prefix};
 use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
 use serde::Serialize;
@@ -69,7 +69,8 @@ impl NodePlan {
     /// The notes on the Services that were decided otherwise in `before`.
     #[must_use]
     pub fn notes_since(&self, before: &Self) -> Vec<Note> {
-        let mut notes = Vec::new();
+        let others = before.generation == Generation::default() || before.facts != self.facts;
+        let mut notes = if others { self.facts.notes() } else { Vec::new() };
         for item in before.services.diff(&self.services) {
             if let DiffItem::Add(_, new) | DiffItem::Update { new: (_, new), .. } = item {
                 notes.extend(new.notes.iter().cloned());
@@ -104,7 +105,7 @@ pub struct PortPlan {
     /// The family of its addresses.
     pub family: Family,
     /// Where it is reached, and what happens there.
-    pub frontends: Vec<(Frontend, Entry)>,
+    pub served: Vec<Served>,
     /// The endpoints for traffic under policy Cluster; empty when no traffic is.
     pub cluster: Pool,
     /// The endpoints for traffic under policy Local; empty when no traffic is.
@@ -124,11 +125,40 @@ impl PortPlan {
     }
 }
 
+/// One frontend and what happens there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Served {
+    /// What a packet must be addressed to.
+    pub frontend: Frontend,
+    /// Why the Service has it.
+    pub way: Way,
+    /// What happens to a new connection.
+    pub entry: Entry,
+    /// Who alone may use it (`loadBalancerSourceRanges`); `None` for everybody.
+    /// In order, each once, none of length 0.
+    pub sources: Option<Arc<[Prefix]>>,
+}
+
+/// By which of its fields a Service has a frontend. An address that several
+/// fields name is what the first of these says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Way {
+    /// `spec.clusterIPs`: of no other Service, whatever others say.
+    ClusterIp,
+    /// `status.loadBalancer`.
+    LoadBalancer,
+    /// `spec.externalIPs`.
+    ExternalIp,
+    /// `spec.ports[].nodePort`.
+    NodePort,
+}
+
 /// Where a Service port is reached: what a packet must be addressed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Frontend {
-    /// An address of the Service's own.
-    ClusterIp {
+    /// An address and a port of it.
+    Address {
         /// The address.
         addr: IpAddr,
         /// The protocol.
@@ -150,7 +180,7 @@ pub enum Frontend {
 impl fmt::Display for Frontend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ClusterIp { addr, proto, port } => {
+            Self::Address { addr, proto, port } => {
                 write!(f, "{}/{proto}", SocketAddr::new(*addr, port.get()))
             }
             Self::NodePort { family, proto, port } => {

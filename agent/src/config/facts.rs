@@ -42,6 +42,9 @@ pub fn facts(
             ip: site.node_ports(&settings.node_port_addresses, Family::Ip),
             ip6: site.node_ports(&settings.node_port_addresses, Family::Ip6),
         },
+        primary_addresses: Family::BOTH.iter().filter_map(|it| site.primary(*it)).collect(),
+        // The cluster's, not the node's: whoever has the cluster adds them.
+        service_cidrs: BTreeSet::new(),
     };
     (facts, site.notes)
 }

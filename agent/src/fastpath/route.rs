@@ -16,6 +16,8 @@ use crate::compile::{Backend, Frontend, LocalAddresses};
 pub struct Flow {
     /// Who asks.
     pub origin: Origin,
+    /// From which address.
+    pub source: IpAddr,
     /// To which address.
     pub destination: IpAddr,
     /// Whether the destination is an address of this node.
@@ -58,9 +60,15 @@ pub enum Route<'a> {
 /// Where `flow` goes; `draw` is taken modulo the number of endpoints.
 #[must_use]
 pub fn route<'a>(snapshot: &'a Snapshot, flow: &Flow, draw: u32) -> Route<'a> {
+    if is_kept_out(snapshot, flow) {
+        return Route::Drop;
+    }
     let Some(target) = target(snapshot, flow) else {
+        let is_unallocated = || snapshot.facts.is_dropped_unallocated(flow.destination);
         return if snapshot.cluster_ips.contains_key(&flow.destination) {
             Route::Reject
+        } else if !flow.to_node && is_unallocated() {
+            Route::Drop
         } else {
             Route::Pass
         };
@@ -76,9 +84,16 @@ pub fn route<'a>(snapshot: &'a Snapshot, flow: &Flow, draw: u32) -> Route<'a> {
     }
 }
 
+/// Whether the load balancer's source ranges leave this one out.
+fn is_kept_out(snapshot: &Snapshot, flow: &Flow) -> bool {
+    let Flow { destination: addr, proto, port, .. } = *flow;
+    let sources = snapshot.sources.get(&Frontend::Address { addr, proto, port });
+    sources.is_some_and(|sources| !sources.iter().any(|prefix| prefix.contains(flow.source)))
+}
+
 fn target<'a>(snapshot: &'a Snapshot, flow: &Flow) -> Option<&'a Target> {
     let Flow { destination: addr, proto, port, .. } = *flow;
-    let by_address = snapshot.targets.get(&Frontend::ClusterIp { addr, proto, port });
+    let by_address = snapshot.targets.get(&Frontend::Address { addr, proto, port });
     by_address.or_else(|| {
         let family = Family::of(addr);
         serves_node_ports(snapshot, flow)

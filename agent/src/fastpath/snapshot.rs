@@ -5,6 +5,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use closeby_nft::Prefix;
 use imbl::GenericHashMap;
 use imbl::shared_ptr::DefaultSharedPtr;
 
@@ -78,6 +79,8 @@ pub struct Snapshot {
     pub facts: Arc<Facts>,
     /// What happens, by frontend.
     pub targets: Lookup<Frontend, Target>,
+    /// Who alone may use a frontend; whoever is not named there is open to all.
+    pub sources: Lookup<Frontend, Arc<[Prefix]>>,
     /// Every ClusterIP, and how many frontends it has: other ports of it are
     /// refused.
     pub cluster_ips: Lookup<IpAddr, u32>,
@@ -110,6 +113,7 @@ impl Snapshot {
             generation: Generation::default(),
             facts,
             targets: Lookup::default(),
+            sources: Lookup::default(),
             cluster_ips: Lookup::default(),
         }
     }

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use super::name::{NodeName, ServiceName, SliceName};
+use super::name::{NodeName, ServiceCidrName, ServiceName, SliceName};
 use super::node::Node;
 use super::service::Service;
+use super::service_cidr::ServiceCidr;
 use super::slice::Slice;
 
 /// One validated fact; its bad parts became notes before it was built.
@@ -22,6 +23,10 @@ pub enum Change {
     Node(Node),
     /// A Node is gone.
     NodeGone(NodeName),
+    /// A ServiceCIDR is there, or changed.
+    ServiceCidr(ServiceCidr),
+    /// A ServiceCIDR is gone.
+    ServiceCidrGone(ServiceCidrName),
     /// All objects of a kind that exist have been told.
     Listed(Kind),
 }
@@ -35,19 +40,34 @@ pub enum Kind {
     Slice,
     /// Nodes.
     Node,
+    /// ServiceCIDRs.
+    ServiceCidr,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Service, Self::Slice, Self::Node];
+    pub const ALL: [Self; 4] = [Self::Service, Self::Slice, Self::Node, Self::ServiceCidr];
+
+    /// Its name in the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Service => "Service",
+            Self::Slice => "EndpointSlice",
+            Self::Node => "Node",
+            Self::ServiceCidr => "ServiceCIDR",
+        }
+    }
+
+    /// Whether its objects belong to a namespace.
+    #[must_use]
+    pub fn is_namespaced(self) -> bool {
+        matches!(self, Self::Service | Self::Slice)
+    }
 }
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Service => "Service",
-            Self::Slice => "EndpointSlice",
-            Self::Node => "Node",
-        })
+        f.write_str(self.as_str())
     }
 }

@@ -6,10 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use closeby_nft::Prefix;
+
 use super::change::{Change, Kind};
-use super::name::{NodeName, ServiceName, SliceName, Zone};
+use super::name::{NodeName, ServiceCidrName, ServiceName, SliceName, Zone};
 use super::node::Node;
 use super::service::Service;
+use super::service_cidr::ServiceCidr;
 use super::slice::{Endpoint, Slice};
 
 /// Ground state as one node sees it.
@@ -23,6 +26,7 @@ pub struct Cluster {
     /// deletion may come without one.
     slice_service: BTreeMap<SliceName, ServiceName>,
     nodes: BTreeMap<NodeName, Node>,
+    service_cidrs: BTreeMap<ServiceCidrName, ServiceCidr>,
     listed: BTreeSet<Kind>,
     texts: Texts,
 }
@@ -34,19 +38,22 @@ pub struct Dirty {
     pub services: BTreeSet<ServiceName>,
     /// Nodes that came, changed or went.
     pub nodes: BTreeSet<NodeName>,
+    /// Whether a ServiceCIDR came, changed or went.
+    pub service_cidrs: bool,
 }
 
 impl Dirty {
     /// Whether nothing was touched.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.services.is_empty() && self.nodes.is_empty()
+        self.services.is_empty() && self.nodes.is_empty() && !self.service_cidrs
     }
 
     /// Adds what another change touched.
     pub fn merge(&mut self, other: Self) {
         self.services.extend(other.services);
         self.nodes.extend(other.nodes);
+        self.service_cidrs |= other.service_cidrs;
     }
 }
 
@@ -74,6 +81,13 @@ impl Cluster {
                 if self.nodes.remove(&name).is_some() {
                     dirty.nodes.insert(name);
                 }
+            }
+            Change::ServiceCidr(cidr) => {
+                dirty.service_cidrs = self.service_cidrs.get(&cidr.name) != Some(&cidr);
+                self.service_cidrs.insert(cidr.name.clone(), cidr);
+            }
+            Change::ServiceCidrGone(name) => {
+                dirty.service_cidrs = self.service_cidrs.remove(&name).is_some();
             }
             Change::Listed(kind) => {
                 self.listed.insert(kind);
@@ -121,6 +135,12 @@ impl Cluster {
     #[must_use]
     pub fn nodes(&self) -> &BTreeMap<NodeName, Node> {
         &self.nodes
+    }
+
+    /// The prefixes of all ServiceCIDRs.
+    #[must_use]
+    pub fn service_cidrs(&self) -> BTreeSet<Prefix> {
+        self.service_cidrs.values().flat_map(|known| known.cidrs.iter().copied()).collect()
     }
 
     fn put_service(&mut self, service: Service, dirty: &mut Dirty) {

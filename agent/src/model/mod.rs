@@ -9,13 +9,17 @@ pub mod name;
 pub mod node;
 pub mod note;
 pub mod service;
+pub mod service_cidr;
 pub mod slice;
 
 pub use address::{is_endpoint, is_service_address, read_address, read_prefix};
 pub use change::{Change, Kind};
 pub use cluster::{Cluster, Dirty};
-pub use name::{NodeName, PortName, ServiceName, ServicePortName, SliceName, Zone};
+pub use name::{
+    NodeName, PortName, ServiceCidrName, ServiceName, ServicePortName, SliceName, Zone,
+};
 pub use node::Node;
 pub use note::{Note, ObjectRef, quoted, shown};
-pub use service::{Service, ServicePort, TrafficPolicy};
+pub use service::{Affinity, Service, ServicePort, TrafficPolicy};
+pub use service_cidr::ServiceCidr;
 pub use slice::{Endpoint, Hints, Life, Slice, SlicePort};

@@ -66,6 +66,10 @@ text_name!(
     NodeName
 );
 text_name!(
+    /// A ServiceCIDR's `metadata.name`.
+    ServiceCidrName
+);
+text_name!(
     /// A value of `topology.kubernetes.io/zone`; never empty.
     Zone
 );

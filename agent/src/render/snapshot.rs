@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use imbl::ordmap::DiffItem;
 
-use crate::compile::{Entry, Frontend, NodePlan, PortPlan, Reach};
+use crate::compile::{Entry, Frontend, NodePlan, PortPlan, Reach, Served, Way};
 use crate::fastpath::{Snapshot, Target};
 
 /// The snapshot of `plan`, given that `before` is the one of `previous`.
@@ -35,9 +35,10 @@ pub fn snapshot(before: &Snapshot, previous: &NodePlan, plan: &NodePlan) -> Snap
 }
 
 fn remove(snapshot: &mut Snapshot, port: &PortPlan) {
-    for (frontend, _) in &port.frontends {
+    for Served { frontend, way, .. } in &port.served {
         snapshot.targets.remove(frontend);
-        let Frontend::ClusterIp { addr, .. } = frontend else {
+        snapshot.sources.remove(frontend);
+        let (Frontend::Address { addr, .. }, Way::ClusterIp) = (frontend, way) else {
             continue;
         };
         match snapshot.cluster_ips.get_mut(addr) {
@@ -50,9 +51,12 @@ fn remove(snapshot: &mut Snapshot, port: &PortPlan) {
 }
 
 fn insert(snapshot: &mut Snapshot, port: &PortPlan) {
-    for (frontend, entry) in &port.frontends {
+    for Served { frontend, way, entry, sources } in &port.served {
         snapshot.targets.insert(*frontend, target(port, *entry));
-        if let Frontend::ClusterIp { addr, .. } = frontend {
+        if let Some(sources) = sources {
+            snapshot.sources.insert(*frontend, sources.clone());
+        }
+        if let (Frontend::Address { addr, .. }, Way::ClusterIp) = (frontend, way) {
             *snapshot.cluster_ips.entry(*addr).or_insert(0) += 1;
         }
     }

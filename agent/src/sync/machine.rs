@@ -195,7 +195,8 @@ impl Machine {
 
     /// The facts of this node now; the same value as long as they are equal.
     fn facts(&self) -> Arc<Facts> {
-        let facts = (self.facts_of)(self.cluster.node(&self.node));
+        let mut facts = (self.facts_of)(self.cluster.node(&self.node));
+        facts.service_cidrs = self.cluster.service_cidrs();
         match &self.desired {
             Some(desired) if *desired.plan.facts == facts => desired.plan.facts.clone(),
             _ => Arc::new(facts),

@@ -13,20 +13,20 @@ use closeby_nft::{Data, DataKind, Key, Name, Ruleset, TableId};
 /// The parts, in the order of their transactions; any may be empty.
 #[derive(Debug, Default)]
 pub struct Phases {
-    /// Chains that come, and the verdicts that lead to them.
+    /// Chains that come, the sets they need, and the verdicts that lead to them.
     pub expand: Delta,
     /// All the rest.
     pub change: Delta,
-    /// Verdicts that go, and the chains they led to.
+    /// Verdicts that go, the chains they led to, and sets that go.
     pub contract: Delta,
 }
 
 impl Phases {
-    /// The parts of `delta`. One that makes or deletes sets or tables is not
-    /// divided: its chains need the sets, and its sets the chains.
+    /// The parts of `delta`. One that makes or deletes tables, or makes a set
+    /// anew, is not divided: its chains need the sets, and its sets the chains.
     #[must_use]
     pub fn of(delta: Delta, installed: &Ruleset) -> Self {
-        if delta.ops.iter().any(|op| is_structural(&op.verb)) {
+        if delta.ops.iter().any(|op| is_structural(op, &delta)) {
             return Self { change: delta, ..Self::default() };
         }
         let mut phases = Self::default();
@@ -45,10 +45,12 @@ impl Phases {
                 self.expand.ops.push(op.clone());
             }
             Verb::FlushChain { chain } | Verb::DeleteChain { chain }
-                if goes(table, chain, delta) =>
+                if goes(table, chain, delta) && !is_base(table, chain, installed) =>
             {
                 self.contract.ops.push(op.clone());
             }
+            Verb::AddSet { .. } => self.expand.ops.push(op.clone()),
+            Verb::DeleteSet { .. } => self.contract.ops.push(op.clone()),
             Verb::AddElements { set, elements } if leads_to_chains(table, set, installed) => {
                 let replaced = keys_deleted(table, set, delta);
                 let (stay, come): (Vec<_>, Vec<_>) =
@@ -68,11 +70,13 @@ impl Phases {
     }
 }
 
-fn is_structural(verb: &Verb) -> bool {
-    matches!(
-        verb,
-        Verb::AddTable | Verb::DeleteTable | Verb::AddSet { .. } | Verb::DeleteSet { .. }
-    )
+fn is_structural(op: &Op, delta: &Delta) -> bool {
+    match &op.verb {
+        Verb::AddTable | Verb::DeleteTable => true,
+        Verb::DeleteSet { set } => in_table(&op.table, delta)
+            .any(|verb| matches!(verb, Verb::AddSet { set: other, .. } if other == set)),
+        _ => false,
+    }
 }
 
 /// Whether this plain chain is new, and not merely hooked elsewhere.
@@ -90,6 +94,12 @@ fn goes(table: &TableId, chain: &Name, delta: &Delta) -> bool {
     let deleted =
         |verb: &Verb| matches!(verb, Verb::DeleteChain { chain: other } if other == chain);
     in_table(table, delta).any(deleted) && !in_table(table, delta).any(added)
+}
+
+/// Whether packets enter this chain by themselves: then nothing has to go first.
+fn is_base(table: &TableId, chain: &Name, installed: &Ruleset) -> bool {
+    let known = installed.tables.get(table).and_then(|table| table.chains.get(chain));
+    known.is_some_and(|chain| chain.hook.is_some())
 }
 
 fn leads_to_chains(table: &TableId, set: &Name, installed: &Ruleset) -> bool {
@@ -191,8 +201,29 @@ mod tests {
         );
     }
 
+    /// Rules come after the sets they look up in, and go before them.
     #[test]
-    fn what_makes_sets_is_not_divided() {
+    fn sets_come_before_and_go_after() {
+        let without = ruleset(&[1]);
+        let mut with = without.clone();
+        let lookup = |set| Statement::Lookup { key: vec![Field::Daddr], set: Name::from(set) };
+        for table in with.tables.values_mut() {
+            let spec = SetSpec { key: vec![Field::Daddr], data: DataKind::None, size: 8 };
+            let set = Set { spec, elements: Elements::new() };
+            table.sets.insert(Name::from("new"), set);
+            let rules = vec![vec![lookup("new"), Statement::Counter]];
+            table.chains.insert(Name::from("chain_1"), Chain { hook: None, rules });
+        }
+        let come = Phases::of(closeby_nft::delta::diff(&without, &with), &without);
+        assert_eq!(words(&come.expand), ["add set ip t new"]);
+        assert_eq!(words(&come.change), ["flush chain ip t chain_1", "add rule ip t chain_1"]);
+        let go = Phases::of(closeby_nft::delta::diff(&with, &without), &with);
+        assert_eq!(words(&go.change), ["flush chain ip t chain_1", "add rule ip t chain_1"]);
+        assert_eq!(words(&go.contract), ["delete set ip t new"]);
+    }
+
+    #[test]
+    fn what_makes_tables_is_not_divided() {
         let after = ruleset(&[1]);
         let delta = closeby_nft::delta::diff(&Ruleset::default(), &after);
         let phases = Phases::of(delta.clone(), &Ruleset::default());

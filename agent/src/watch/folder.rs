@@ -4,23 +4,28 @@
 //! what a file gave stays while the file cannot be read, so that a slip in an
 //! editor takes no Service down.
 
+mod relations;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::convert::{self, Converted, LABEL_SERVICE_NAME, Source};
+use super::convert::{self, Converted, Source};
 use super::documents::{self, Document, Format};
 use super::known::unknown_fields;
 use crate::model::{
-    Change, Kind, NodeName, Note, ObjectRef, ServiceName, SliceName, quoted, shown,
+    Change, Kind, NodeName, Note, ObjectRef, ServiceCidrName, ServiceName, SliceName, quoted, shown,
 };
 
 /// Notes about unknown fields of one object before the rest is counted.
 const UNKNOWN_MAX: usize = 20;
 /// Names of objects that a note lists before it counts the rest.
 const LISTED_MAX: usize = 5;
+
+/// ServiceCIDRs are stable since Kubernetes 1.33.
+const SERVICE_CIDR_VERSION: &str = "networking.k8s.io/v1";
 
 /// Which object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,6 +36,8 @@ pub enum Identity {
     Slice(SliceName),
     /// A Node.
     Node(NodeName),
+    /// A ServiceCIDR.
+    ServiceCidr(ServiceCidrName),
 }
 
 impl Identity {
@@ -44,6 +51,8 @@ impl Identity {
             Change::SliceGone(name) => Some(Self::Slice(name.clone())),
             Change::Node(node) => Some(Self::Node(node.name.clone())),
             Change::NodeGone(name) => Some(Self::Node(name.clone())),
+            Change::ServiceCidr(cidr) => Some(Self::ServiceCidr(cidr.name.clone())),
+            Change::ServiceCidrGone(name) => Some(Self::ServiceCidr(name.clone())),
             Change::Listed(_) => None,
         }
     }
@@ -55,16 +64,18 @@ impl Identity {
             Self::Service(name) => Change::ServiceGone(name.clone()),
             Self::Slice(name) => Change::SliceGone(name.clone()),
             Self::Node(name) => Change::NodeGone(name.clone()),
+            Self::ServiceCidr(name) => Change::ServiceCidrGone(name.clone()),
         }
     }
 
     fn to_ref(&self, file: &Arc<str>) -> ObjectRef {
         let (kind, name) = match self {
-            Self::Service(name) => ("Service", name.to_string()),
-            Self::Slice(name) => ("EndpointSlice", name.to_string()),
-            Self::Node(name) => ("Node", name.to_string()),
+            Self::Service(name) => (Kind::Service, name.to_string()),
+            Self::Slice(name) => (Kind::Slice, name.to_string()),
+            Self::Node(name) => (Kind::Node, name.to_string()),
+            Self::ServiceCidr(name) => (Kind::ServiceCidr, name.to_string()),
         };
-        ObjectRef { kind, name: shown(&name).into(), file: Some(file.clone()) }
+        ObjectRef { kind: kind.as_str(), name: shown(&name).into(), file: Some(file.clone()) }
     }
 }
 
@@ -154,15 +165,8 @@ pub fn assemble(files: &BTreeMap<Arc<str>, Arc<FileContent>>) -> World {
             world.notes.extend(object.notes.iter().cloned());
         }
     }
-    let orphans = world.objects.iter().filter_map(|(id, change)| match &**change {
-        Change::Slice(slice) => {
-            let service = Identity::Service(slice.service.clone());
-            (!world.objects.contains_key(&service)).then(|| orphan(id, &slice.service, origin[id]))
-        }
-        _ => None,
-    });
-    let orphans: Vec<Note> = orphans.collect();
-    world.notes.extend(orphans);
+    let notes = relations::notes(&world, &origin);
+    world.notes.extend(notes);
     world
 }
 
@@ -173,15 +177,6 @@ fn duplicate(id: &Identity, path: &Arc<str>, first: &Arc<str>) -> Note {
         format!("appears in {first} too; the one there is taken. Delete one of them")
     };
     Note { object: id.to_ref(path), field: String::new(), problem }
-}
-
-fn orphan(id: &Identity, service: &ServiceName, path: &Arc<str>) -> Note {
-    let service = shown(&service.to_string());
-    Note {
-        object: id.to_ref(path),
-        field: format!("metadata.labels[{LABEL_SERVICE_NAME}]"),
-        problem: format!("there is no Service {service}; the slice has no effect until there is"),
-    }
 }
 
 /// What makes `next` of `previous`; of nothing, everything, and that it is
@@ -266,6 +261,12 @@ impl<'a> Reader<'a> {
             ("v1", "Node") => self.convert(number, Kind::Node, value, convert::node),
             ("discovery.k8s.io/v1", "EndpointSlice") => {
                 self.convert(number, Kind::Slice, value, convert::slice);
+            }
+            (SERVICE_CIDR_VERSION, "ServiceCIDRList") => {
+                self.list(number, value, Some((SERVICE_CIDR_VERSION, "ServiceCIDR")));
+            }
+            (SERVICE_CIDR_VERSION, "ServiceCIDR") => {
+                self.convert(number, Kind::ServiceCidr, value, convert::service_cidr);
             }
             ("v1", "Namespace" | "NamespaceList") => {}
             _ => self.strange(version, kind),

@@ -65,6 +65,11 @@ const SERVICE: &[Fields] = &[
         ],
     ),
     ("spec.ports[]", &["name", "protocol", "appProtocol", "port", "targetPort", "nodePort"]),
+    ("spec.sessionAffinityConfig", &["clientIP"]),
+    ("spec.sessionAffinityConfig.clientIP", &["timeoutSeconds"]),
+    ("status", &["loadBalancer", "conditions"]),
+    ("status.loadBalancer", &["ingress"]),
+    ("status.loadBalancer.ingress[]", &["ip", "hostname", "ipMode", "ports"]),
 ];
 
 const SLICE: &[Fields] = &[
@@ -105,6 +110,9 @@ const NODE: &[Fields] = &[
     ),
 ];
 
+const SERVICE_CIDR: &[Fields] =
+    &[("", &["apiVersion", "kind", "metadata", "spec", "status"]), METADATA, ("spec", &["cidrs"])];
+
 /// The fields of an object that its kind does not have, each with the path and
 /// a problem for a note.
 #[must_use]
@@ -113,6 +121,7 @@ pub fn unknown_fields(kind: Kind, object: &Value) -> Vec<(String, String)> {
         Kind::Service => SERVICE,
         Kind::Slice => SLICE,
         Kind::Node => NODE,
+        Kind::ServiceCidr => SERVICE_CIDR,
     };
     let mut found = Vec::new();
     for (place, fields) in shapes {

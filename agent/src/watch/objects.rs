@@ -61,6 +61,8 @@ objects! {
         metadata: Loose<Metadata>,
         /// What is asked for.
         spec: Loose<ServiceSpec>,
+        /// What others made of it.
+        status: Loose<ServiceStatus>,
     }
 
     /// `spec` of a Service.
@@ -81,6 +83,50 @@ objects! {
         internal_traffic_policy: Loose<String>,
         /// `Cluster` or `Local`.
         external_traffic_policy: Loose<String>,
+        /// Addresses from elsewhere that lead to this node.
+        #[serde(rename = "externalIPs")]
+        external_ips: List<String>,
+        /// Prefixes of those who may use the load balancer.
+        load_balancer_source_ranges: List<String>,
+        /// Where load balancers ask whether a node has endpoints.
+        health_check_node_port: Loose<i64>,
+        /// `None` or `ClientIP`.
+        session_affinity: Loose<String>,
+        /// More about `ClientIP`.
+        session_affinity_config: Loose<SessionAffinityConfig>,
+    }
+
+    /// `sessionAffinityConfig` of a Service.
+    SessionAffinityConfig {
+        /// For `ClientIP`.
+        #[serde(rename = "clientIP")]
+        client_ip: Loose<ClientIpConfig>,
+    }
+
+    /// `clientIP` of a `sessionAffinityConfig`.
+    ClientIpConfig {
+        /// How long a client keeps its endpoint.
+        timeout_seconds: Loose<i64>,
+    }
+
+    /// `status` of a Service.
+    ServiceStatus {
+        /// What the load balancer's controller wrote.
+        load_balancer: Loose<LoadBalancerStatus>,
+    }
+
+    /// `status.loadBalancer` of a Service.
+    LoadBalancerStatus {
+        /// Where the load balancer listens.
+        ingress: List<LoadBalancerIngress>,
+    }
+
+    /// Where a load balancer listens.
+    LoadBalancerIngress {
+        /// Its address, unless it has a host name alone.
+        ip: Loose<String>,
+        /// `VIP`: packets come with the address; `Proxy`: they do not.
+        ip_mode: Loose<String>,
     }
 
     /// A port of a Service.
@@ -187,5 +233,19 @@ objects! {
         r#type: Loose<String>,
         /// The address.
         address: Loose<String>,
+    }
+
+    /// A ServiceCIDR, `networking.k8s.io/v1`.
+    ServiceCidr {
+        /// Who it is.
+        metadata: Loose<Metadata>,
+        /// What is asked for.
+        spec: Loose<ServiceCidrSpec>,
+    }
+
+    /// `spec` of a ServiceCIDR.
+    ServiceCidrSpec {
+        /// The prefixes, one a family.
+        cidrs: List<String>,
     }
 }

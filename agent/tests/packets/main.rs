@@ -10,6 +10,7 @@
 
 mod adoption;
 mod changes;
+mod external;
 mod matrix;
 mod repair;
 mod rig;
@@ -40,7 +41,15 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let parts = [matrix::ALL, verdicts::ALL, changes::ALL, adoption::ALL, repair::ALL, sctp::ALL];
+    let parts = [
+        matrix::ALL,
+        verdicts::ALL,
+        external::ALL,
+        changes::ALL,
+        adoption::ALL,
+        repair::ALL,
+        sctp::ALL,
+    ];
     let trials = parts.into_iter().flatten().map(|(name, trial)| {
         let rig = Arc::clone(&rig);
         Trial::test(*name, move || trial(&rig))

@@ -8,7 +8,9 @@ use closeby_tools::lab::{Family, Host, Proto, Request};
 use libtest_mimic::Failed;
 
 use super::Trials;
-use super::rig::{BY_NODE_RANGE, Rig, Saw, Site, at_node, at_vip, check, service};
+use super::rig::{
+    BY_NODE_RANGE, Rig, Saw, Site, at_balancer, at_external_ip, at_node, at_vip, exposed, ip,
+};
 
 pub(crate) const ALL: Trials = &[
     ("matrix_by_node_range", |rig| matrix(rig, "n1", BY_NODE_RANGE, &USUAL)),
@@ -39,20 +41,28 @@ const PLAIN: u8 = 1;
 const EXTERNAL: u8 = 2;
 const INTERNAL: u8 = 3;
 
-/// Ways in, in the order of the columns.
-const WAYS: [(Way, u8); 6] = [
-    (Way::ClusterIp, PLAIN),
-    (Way::NodePort, PLAIN),
-    (Way::NodePort, EXTERNAL),
-    (Way::ClusterIp, EXTERNAL),
-    (Way::ClusterIp, INTERNAL),
-    (Way::NodePort, INTERNAL),
+/// Ways in, each with its column: all from elsewhere are the same.
+const WAYS: [(Way, u8, usize); 12] = [
+    (Way::ClusterIp, PLAIN, 0),
+    (Way::NodePort, PLAIN, 1),
+    (Way::NodePort, EXTERNAL, 2),
+    (Way::ClusterIp, EXTERNAL, 3),
+    (Way::ClusterIp, INTERNAL, 4),
+    (Way::NodePort, INTERNAL, 5),
+    (Way::LoadBalancer, PLAIN, 1),
+    (Way::LoadBalancer, EXTERNAL, 2),
+    (Way::LoadBalancer, INTERNAL, 5),
+    (Way::ExternalIp, PLAIN, 1),
+    (Way::ExternalIp, EXTERNAL, 2),
+    (Way::ExternalIp, INTERNAL, 5),
 ];
 
 #[derive(Clone, Copy, Debug)]
 enum Way {
     ClusterIp,
     NodePort,
+    LoadBalancer,
+    ExternalIp,
 }
 
 /// By client: a pod of the node, the node, outside. A cell says which endpoints
@@ -84,9 +94,10 @@ fn matrix(rig: &Rig, node: &str, settings: &str, expected: &Table) -> Result<(),
     let mut site = rig.site(node, settings)?;
     let (client, local) = if node == "n3" { ("c1", "c2") } else { ("a1", "a2") };
     let backends = [local, "b1"];
-    let external = Service { external_local: true, ..service("external", EXTERNAL) };
-    let internal = Service { internal_local: true, ..service("internal", INTERNAL) };
-    for service in [&service("plain", PLAIN), &external, &internal] {
+    let plain = exposed("plain", PLAIN);
+    let external = Service { external_local: true, ..exposed("external", EXTERNAL) };
+    let internal = Service { internal_local: true, ..exposed("internal", INTERNAL) };
+    for service in [&plain, &external, &internal] {
         site.put(service, &backends)?;
     }
     site.start()?;
@@ -95,11 +106,14 @@ fn matrix(rig: &Rig, node: &str, settings: &str, expected: &Table) -> Result<(),
     let _way_back = WayBack::set(&site, &via)?;
     let mut wrong = Vec::new();
     for (client, row) in [site.pod(client), site.node, site.outside()].iter().zip(expected) {
-        for ((way, number), cell) in WAYS.into_iter().zip(row) {
+        for (way, number, column) in WAYS {
+            let cell = row[column];
             for family in Family::BOTH {
                 let to = match way {
                     Way::ClusterIp => at_vip(number, family),
                     Way::NodePort => at_node(site.node, number, family),
+                    Way::LoadBalancer => at_balancer(number, family),
+                    Way::ExternalIp => at_external_ip(number, family),
                 };
                 let told = format!("{} -> {way:?} {number} {to}", client.name());
                 let cell = cell_of(cell, local);
@@ -164,11 +178,8 @@ impl<'a> WayBack<'a> {
     fn route(&self, verb: &str, rest: &[String; 2]) -> Result<(), Failed> {
         let outside = self.site.outside();
         for (family, rest) in Family::BOTH.into_iter().zip(rest) {
-            let mut command = std::process::Command::new("ip");
-            command.args(["route", verb, &outside.address(family).to_string()]);
-            command.args(rest.split_whitespace());
-            let status = self.site.rig.cluster.node("n2").spawn(&mut command)?.wait()?;
-            check(status.success(), "ip route", &status)?;
+            let words = format!("route {verb} {}{rest}", outside.address(family));
+            ip(self.site.rig.cluster.node("n2"), &words)?;
         }
         Ok(())
     }

@@ -299,7 +299,37 @@ pub(crate) fn service(name: &str, number: u8) -> Service {
         distribution: None,
         internal_local: false,
         external_local: false,
+        balancers: Vec::new(),
+        external_ips: Vec::new(),
+        source_ranges: Vec::new(),
     }
+}
+
+/// The same with a load balancer and external addresses.
+pub(crate) fn exposed(name: &str, number: u8) -> Service {
+    let all = |at: fn(u8, Family) -> SocketAddr| {
+        Family::BOTH.map(|family| at(number, family).ip()).to_vec()
+    };
+    let (balancers, external_ips) = (all(at_balancer), all(at_external_ip));
+    Service { balancers, external_ips, ..service(name, number) }
+}
+
+/// Where the load balancer of a Service is.
+pub(crate) fn at_balancer(number: u8, family: Family) -> SocketAddr {
+    let addr: IpAddr = match family {
+        Family::V4 => [203, 0, 113, number].into(),
+        Family::V6 => [0xfd00, 0x203, 0, 0x113, 0, 0, 0, u16::from(number)].into(),
+    };
+    SocketAddr::new(addr, PORT)
+}
+
+/// An external address of a Service.
+pub(crate) fn at_external_ip(number: u8, family: Family) -> SocketAddr {
+    let addr: IpAddr = match family {
+        Family::V4 => [198, 51, 100, number].into(),
+        Family::V6 => [0xfd00, 0x198, 0x51, 0x100, 0, 0, 0, u16::from(number)].into(),
+    };
+    SocketAddr::new(addr, PORT)
 }
 
 pub(crate) fn vip(number: u8, family: Family) -> IpAddr {
@@ -319,6 +349,12 @@ pub(crate) fn at_vip(number: u8, family: Family) -> SocketAddr {
 
 pub(crate) fn at_node(node: &Host, number: u8, family: Family) -> SocketAddr {
     SocketAddr::new(node.address(family), node_port(number))
+}
+
+/// Runs `ip` on a host.
+pub(crate) fn ip(host: &Host, words: &str) -> Result<(), Failed> {
+    let status = host.spawn(Command::new("ip").args(words.split_whitespace()))?.wait()?;
+    check(status.success(), &format!("ip {words}"), &status)
 }
 
 /// Runs nft on a node.

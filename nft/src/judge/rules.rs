@@ -171,7 +171,7 @@ fn is_terminal(statement: &Statement) -> bool {
 /// whichever side it is from, a random number whatever its modulus.
 fn same_kinds(one: &[Field], other: &[Field]) -> bool {
     let kind = |field: &Field| match field {
-        Field::Saddr | Field::Daddr => Field::Daddr,
+        Field::Saddr | Field::SaddrNet { .. } | Field::Daddr => Field::Daddr,
         Field::Random { .. } => Field::Random { modulus: 1 },
         Field::L4Proto | Field::Dport | Field::Priority => *field,
     };

@@ -99,8 +99,8 @@ fn type_number(fields: &[Field], family: Family) -> u32 {
 
 fn field_type(field: Field, family: Family) -> u32 {
     match (field, family) {
-        (Field::Saddr | Field::Daddr, Family::Ip) => datatype::IPV4_ADDR,
-        (Field::Saddr | Field::Daddr, Family::Ip6) => datatype::IPV6_ADDR,
+        (Field::Saddr | Field::SaddrNet { .. } | Field::Daddr, Family::Ip) => datatype::IPV4_ADDR,
+        (Field::Saddr | Field::SaddrNet { .. } | Field::Daddr, Family::Ip6) => datatype::IPV6_ADDR,
         (Field::L4Proto, _) => datatype::INET_PROTO,
         (Field::Dport, _) => datatype::INET_SERVICE,
         (Field::Priority, _) => datatype::PRIORITY,
@@ -119,7 +119,7 @@ fn byte_len(fields: &[Field], family: Family) -> u32 {
 
 fn byte_order(fields: &[Field]) -> u32 {
     match fields {
-        [Field::Saddr | Field::Daddr | Field::Dport] => udata::ORDER_BIG,
+        [Field::Saddr | Field::SaddrNet { .. } | Field::Daddr | Field::Dport] => udata::ORDER_BIG,
         [Field::L4Proto | Field::Priority | Field::Random { .. }] => udata::ORDER_HOST,
         _ => udata::ORDER_NONE,
     }
@@ -167,9 +167,13 @@ fn put_field(out: &mut Vec<u8>, field: Field, family: Family) {
         put_expr(out, udata::META, |out| put_u32(out, udata::META_KEY, key));
     };
     match (field, family) {
-        (Field::Saddr, Family::Ip) => payload(out, udata::DESC_IP, udata::IP_SADDR),
+        (Field::Saddr | Field::SaddrNet { .. }, Family::Ip) => {
+            payload(out, udata::DESC_IP, udata::IP_SADDR);
+        }
         (Field::Daddr, Family::Ip) => payload(out, udata::DESC_IP, udata::IP_DADDR),
-        (Field::Saddr, Family::Ip6) => payload(out, udata::DESC_IP6, udata::IP6_SADDR),
+        (Field::Saddr | Field::SaddrNet { .. }, Family::Ip6) => {
+            payload(out, udata::DESC_IP6, udata::IP6_SADDR);
+        }
         (Field::Daddr, Family::Ip6) => payload(out, udata::DESC_IP6, udata::IP6_DADDR),
         (Field::Dport, _) => payload(out, udata::DESC_TH, udata::TH_DPORT),
         (Field::L4Proto, _) => meta(out, expr::KEY_L4PROTO),

@@ -17,6 +17,7 @@ use closeby::compile::Facts;
 use closeby::model::{Change, Cluster, Dirty, Note, ServiceName, SliceName};
 use closeby::watch::documents::Format;
 use closeby::watch::folder;
+use closeby_nft::Ruleset;
 
 use crate::made::Made;
 use crate::oracle::Oracle;
@@ -72,6 +73,26 @@ pub fn run(text: &str) -> Result<String, String> {
         section.push_to(&mut out);
     }
     Ok(out.trim_end().to_owned() + "\n")
+}
+
+/// The tables after each step.
+///
+/// # Errors
+/// What cannot be read, and where.
+pub fn rulesets(text: &str) -> Result<Vec<Ruleset>, String> {
+    let mut run = Run::new();
+    let mut rulesets = Vec::new();
+    for section in split(text).1 {
+        match section.title {
+            "node" => run.set(node::read(&section.body)?),
+            "packets" | "expect" => {}
+            _ => {
+                run.step(&section.body)?;
+                rulesets.push(run.made.ruleset().clone());
+            }
+        }
+    }
+    Ok(rulesets)
 }
 
 impl Section<'_> {
@@ -153,6 +174,7 @@ impl Run {
             dirty.merge(self.cluster.apply(change));
         }
         self.step_count += 1;
+        Arc::make_mut(&mut self.setting.facts).service_cidrs = self.cluster.service_cidrs();
         let next = self.made.next(&self.cluster, &self.setting.facts, &dirty);
         self.before = std::mem::replace(&mut self.made, next);
         let at_once = Made::at_once(&self.cluster, &self.setting.facts);
@@ -221,6 +243,7 @@ fn deletion(line: &str) -> Result<Change, String> {
     let (namespace, name) = name.split_once('/').ok_or_else(|| format!("{name} has no '/'"))?;
     match kind {
         "Service" => Ok(Change::ServiceGone(ServiceName::new(namespace, name))),
+        "ServiceCIDR" => Ok(Change::ServiceCidrGone(name.into())),
         "EndpointSlice" => Ok(Change::SliceGone(SliceName::new(namespace, name))),
         other => Err(format!("no {other} can be deleted here")),
     }

@@ -21,6 +21,7 @@ addresses: 192.168.0.1, 10.244.1.1, fd00:192::1
 pods: source 10.244.1.0/24, fd00:244:1::/64
 masqueradeAll: no
 nodePortAddresses: all
+primary: 192.168.0.1, fd00:192::1
 show: changes
 ";
 
@@ -35,6 +36,8 @@ pub(super) fn default() -> Setting {
             masquerade_all: false,
             masquerade_mark: MarkBit::DEFAULT,
             node_port_addresses: NodePortAddresses::ALL_LOCAL,
+            primary_addresses: BTreeSet::new(),
+            service_cidrs: BTreeSet::new(),
         }),
         addresses: BTreeSet::new(),
         whole_tables: false,
@@ -76,6 +79,7 @@ fn one(setting: &mut Setting, key: &str, value: &str) -> Result<(), String> {
             facts.masquerade_mark = bit.ok_or("is no bit")?;
         }
         "nodePortAddresses" => facts.node_port_addresses = node_port_addresses(value)?,
+        "primary" => facts.primary_addresses = list(value)?.into_iter().collect(),
         "show" => setting.whole_tables = value == "tables",
         other => return Err(format!("there is no setting {other:?}")),
     }

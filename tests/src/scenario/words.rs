@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
-use closeby::compile::{Entry, Masquerade, NodePlan, Pool, PortPlan, Reach};
+use closeby::compile::{Entry, Masquerade, NodePlan, Pool, PortPlan, Reach, Served, Way};
 use closeby::model::{Note, ServicePortName};
 use closeby_nft::{Chain, Name, Ruleset, Set, Table, TableId, text};
 use imbl::OrdMap;
@@ -45,8 +45,18 @@ pub(super) fn plan(out: &mut String, plan: &NodePlan) {
 }
 
 fn one_port(out: &mut String, port: &PortPlan) {
-    for (frontend, entry) in &port.frontends {
-        push(out, 4, format_args!("{frontend}: {}", words_of(*entry)));
+    for Served { frontend, way, entry, sources } in &port.served {
+        let way = match way {
+            Way::ClusterIp | Way::NodePort => "",
+            Way::LoadBalancer => " of the load balancer",
+            Way::ExternalIp => " from elsewhere",
+        };
+        push(out, 4, format_args!("{frontend}{way}: {}", words_of(*entry)));
+        if let Some(sources) = sources {
+            let sources: Vec<String> = sources.iter().map(ToString::to_string).collect();
+            let from = if sources.is_empty() { "nobody".to_owned() } else { sources.join(" ") };
+            push(out, 6, format_args!("only from {from}"));
+        }
     }
     pool(out, "cluster", &port.cluster);
     pool(out, "local", &port.local);

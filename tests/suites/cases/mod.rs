@@ -24,6 +24,14 @@ pub(crate) const ALL: &[Case] = &[
         "same_as_nft::a_listing_of_our_tables_loads_again",
         same_as_nft::a_listing_of_our_tables_loads_again,
     ),
+    (
+        "same_as_nft::tables_of_scenarios_are_what_nft_loads",
+        same_as_nft::tables_of_scenarios_are_what_nft_loads,
+    ),
+    (
+        "same_as_nft::a_listing_of_scenarios_loads_again",
+        same_as_nft::a_listing_of_scenarios_loads_again,
+    ),
     ("convergence::listed_is_what_was_committed", convergence::listed_is_what_was_committed),
     ("convergence::one_sample_becomes_another", convergence::one_sample_becomes_another),
     ("convergence::a_check_changes_nothing", convergence::a_check_changes_nothing),

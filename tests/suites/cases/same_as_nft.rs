@@ -82,6 +82,28 @@ pub(crate) fn a_listing_of_our_tables_loads_again() {
     is_listed_so_that_it_loads(&rendered());
 }
 
+/// What scenarios end with that use what the examples do not.
+fn of_scenarios() -> impl Iterator<Item = Ruleset> {
+    let files = ["source-ranges", "load-balancer-local", "service-cidr"];
+    files.into_iter().flat_map(|name| {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
+        let text = std::fs::read_to_string(format!("{folder}/{name}.scn")).unwrap();
+        closeby_tests::scenario::rulesets(&text).unwrap()
+    })
+}
+
+pub(crate) fn tables_of_scenarios_are_what_nft_loads() {
+    for ruleset in of_scenarios() {
+        netns::in_own_network(|| is_what_nft_loads(&ruleset)).unwrap();
+    }
+}
+
+pub(crate) fn a_listing_of_scenarios_loads_again() {
+    for ruleset in of_scenarios() {
+        netns::in_own_network(|| is_listed_so_that_it_loads(&ruleset)).unwrap();
+    }
+}
+
 fn is_what_nft_loads(ruleset: &Ruleset) {
     let ours = committed(ruleset);
     let theirs = netns::in_own_network(|| {

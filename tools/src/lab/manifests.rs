@@ -109,6 +109,12 @@ pub struct Service {
     pub target: u16,
     /// The port on the nodes, which makes it a NodePort Service.
     pub node_port: Option<u16>,
+    /// The addresses of its load balancer, which make it a LoadBalancer Service.
+    pub balancers: Vec<IpAddr>,
+    /// `spec.externalIPs`.
+    pub external_ips: Vec<IpAddr>,
+    /// `spec.loadBalancerSourceRanges`.
+    pub source_ranges: Vec<String>,
     /// `spec.trafficDistribution`.
     pub distribution: Option<Distribution>,
     /// `spec.internalTrafficPolicy` is `Local`.
@@ -137,8 +143,14 @@ impl Service {
             }
             port
         };
+        let kind = match self.node_port {
+            _ if !self.balancers.is_empty() => "LoadBalancer",
+            Some(_) => "NodePort",
+            None => "ClusterIP",
+        };
         let mut spec = json!({
-            "type": if self.node_port.is_some() { "NodePort" } else { "ClusterIP" },
+            "type": kind,
+            "externalIPs": self.external_ips,
             "clusterIP": self.addresses[0],
             "clusterIPs": self.addresses,
             "ipFamilies": ["IPv4", "IPv6"],
@@ -150,11 +162,19 @@ impl Service {
         if let Some(distribution) = self.distribution {
             spec["trafficDistribution"] = distribution.word().into();
         }
-        if self.node_port.is_some() {
+        if !self.source_ranges.is_empty() {
+            spec["loadBalancerSourceRanges"] = json!(self.source_ranges);
+        }
+        if self.node_port.is_some() || !self.external_ips.is_empty() || !self.balancers.is_empty() {
             spec["externalTrafficPolicy"] = policy(self.external_local).into();
         }
         let metadata = json!({ "name": self.name, "namespace": "default" });
-        json!({ "apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec })
+        let ingress = self.balancers.iter().map(|ip| json!({ "ip": ip, "ipMode": "VIP" }));
+        let status = json!({ "loadBalancer": { "ingress": ingress.collect::<Vec<_>>() } });
+        json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": metadata, "spec": spec, "status": status,
+        })
     }
 
     fn slice(&self, family: Family, backends: &[&Host]) -> Value {
@@ -235,6 +255,9 @@ mod tests {
             distribution: Some(Distribution::PreferClose),
             internal_local: true,
             external_local: false,
+            balancers: Vec::new(),
+            external_ips: Vec::new(),
+            source_ranges: Vec::new(),
         };
         let objects = service.objects(&[]);
         assert_eq!(objects.len(), 3);

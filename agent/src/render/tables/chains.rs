@@ -5,6 +5,7 @@
 //! was sent to an endpoint is never judged again; and `reject` would not work
 //! in prerouting before kernel 5.9.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use closeby_nft::ruleset::{ChainType, HookPoint};
@@ -28,6 +29,21 @@ pub fn of_node(facts: &Facts, family: Family) -> OrdMap<Name, Chain> {
     base.chain(dispatch).collect()
 }
 
+/// The chains that check who may use a load balancer: there only if not
+/// everybody may, for they cost each packet a little. `lens` are the lengths of
+/// the prefixes in use.
+pub fn of_sources(
+    facts: &Facts,
+    family: Family,
+    lens: &BTreeSet<u8>,
+) -> impl Iterator<Item = (Name, Chain)> {
+    let node = Node { facts, family };
+    let base = node.source_base_chains().into_iter();
+    let base = base.map(|(name, hook, rules)| (name, Chain { hook: Some(hook), rules }));
+    let ranges = Chain { hook: None, rules: node.source_ranges(lens) };
+    base.chain([(SOURCE_RANGES, ranges)]).map(|(name, chain)| (Name::from(name), chain))
+}
+
 /// The chains that a class needs, its own first; another class of the same
 /// count may need some of them, too.
 pub fn of_class(
@@ -44,6 +60,8 @@ const SERVICE_ADDRESS: &str = "service-address";
 const NODE_ADDRESS: &str = "node-address";
 const SERVICES_CHECK: &str = "services-check";
 const NODE_PORTS_CHECK: &str = "node-ports-check";
+const CLUSTER_IPS_CHECK: &str = "cluster-ips-check";
+const SOURCE_RANGES: &str = "source-ranges";
 const REFUSE: &str = "refuse";
 
 /// What the chains of a family depend on besides the classes.
@@ -57,14 +75,8 @@ impl Node<'_> {
         use ChainType::{Filter, Nat};
         use HookPoint::{Forward, Input, Output, Postrouting, Prerouting};
         let hook = |kind, point, priority| Hook { kind, point, priority };
-        let new = |rest: Vec<Statement>| [vec![Statement::CtStateNew], rest].concat();
-        let services = || vec![new(vec![jump(SERVICES_CHECK)])];
-        // Whoever asks a ClusterIP for a port it does not have is refused; the
-        // address leads nowhere else.
-        let transit = || {
-            let unknown = new(vec![lookup(&[Field::Daddr], SetKind::ClusterIps), goto(REFUSE)]);
-            [services(), vec![unknown]].concat()
-        };
+        let new = |chain| vec![Statement::CtStateNew, jump(chain)];
+        let transit = || vec![new(SERVICES_CHECK), new(CLUSTER_IPS_CHECK)];
         vec![
             ("nat-prerouting", hook(Nat, Prerouting, -100), vec![vec![jump(SERVICES)]]),
             ("nat-output", hook(Nat, Output, -100), vec![vec![jump(SERVICES)]]),
@@ -72,7 +84,7 @@ impl Node<'_> {
             (
                 "filter-input",
                 hook(Filter, Input, 0),
-                [vec![new(vec![jump(NODE_PORTS_CHECK)])], services()].concat(),
+                vec![new(NODE_PORTS_CHECK), new(SERVICES_CHECK)],
             ),
             ("filter-forward", hook(Filter, Forward, 0), transit()),
             ("filter-output", hook(Filter, Output, 0), transit()),
@@ -80,15 +92,10 @@ impl Node<'_> {
     }
 
     fn dispatch_chains(&self) -> Vec<(&'static str, Vec<Rule>)> {
+        // In one rule, so that what its sender put into a packet's priority
+        // never passes for a class: a port that nobody has ends the rule.
         let to_class = |key: &[Field], classes: SetKind| {
-            vec![vec![priority_from(key, classes)], vec![vmap(SetKind::Entries)]]
-        };
-        // Here a packet may be for the node itself, and what its sender put
-        // into the priority must not pass for a class. To a Service's address
-        // it may: whatever chain it leads to finds no endpoint, and the packet
-        // is refused as one to an unknown port.
-        let to_node_class = |key: &[Field], classes: SetKind| {
-            [vec![vec![Statement::PriorityClear]], to_class(key, classes)].concat()
+            vec![vec![priority_from(key, classes), vmap(SetKind::Entries)]]
         };
         vec![
             (
@@ -99,7 +106,7 @@ impl Node<'_> {
                 ],
             ),
             (SERVICE_ADDRESS, to_class(&ADDRESS, SetKind::Classes)),
-            (NODE_ADDRESS, to_node_class(&NODE_PORT, SetKind::NodeClasses)),
+            (NODE_ADDRESS, to_class(&NODE_PORT, SetKind::NodeClasses)),
             (
                 SERVICES_CHECK,
                 vec![
@@ -118,48 +125,87 @@ impl Node<'_> {
                     ]),
                 ],
             ),
+            (CLUSTER_IPS_CHECK, self.cluster_ips_check()),
             (REFUSE, refuse()),
             (CLUSTER.last, vec![CLUSTER.dnat(1)]),
             (NODE.last, vec![NODE.dnat(1)]),
             (LOCAL.last, vec![LOCAL.dnat(1)]),
+            (EXTERNAL_LOCAL.last, vec![EXTERNAL_LOCAL.dnat(1)]),
         ]
+    }
+
+    /// Whoever asks a ClusterIP for a port it does not have is refused: the
+    /// address leads nowhere else. An address that could be a ClusterIP and is
+    /// none leads nowhere at all; it may have been one a moment ago, and be one
+    /// again.
+    fn cluster_ips_check(&self) -> Vec<Rule> {
+        let mut rules = vec![vec![lookup(&[Field::Daddr], SetKind::ClusterIps), goto(REFUSE)]];
+        rules.extend(self.facts.service_cidrs_of(self.family).map(|prefix| {
+            let inside = Statement::Addr { side: Side::Daddr, relation: Relation::Eq, prefix };
+            vec![inside, Statement::Counter, drop()]
+        }));
+        rules
+    }
+
+    /// Before DNAT, while packets still say which address they were sent to.
+    fn source_base_chains(&self) -> [(&'static str, Hook, Vec<Rule>); 2] {
+        let check = || {
+            let restricted = lookup(&ADDRESS, SetKind::Restricted);
+            vec![vec![Statement::CtStateNew, restricted, jump(SOURCE_RANGES)]]
+        };
+        let before_dnat = |point| Hook { kind: ChainType::Filter, point, priority: -110 };
+        [
+            ("filter-prerouting-pre-dnat", before_dnat(HookPoint::Prerouting), check()),
+            ("filter-output-pre-dnat", before_dnat(HookPoint::Output), check()),
+        ]
+    }
+
+    /// One lookup for each length of prefix: as many as there are ranges of it.
+    fn source_ranges(&self, lens: &BTreeSet<u8>) -> Vec<Rule> {
+        let whole = self.family.addr_len() * 8;
+        let allowed = lens.iter().map(|&len| {
+            let source = match usize::from(len) == whole {
+                true => Field::Saddr,
+                false => Field::SaddrNet { len },
+            };
+            let key = [&ADDRESS[..], &[source]].concat();
+            vec![lookup(&key, SetKind::Allowed(len)), Statement::Verdict(Verdict::Return)]
+        });
+        allowed.chain([vec![Statement::Counter, drop()]]).collect()
     }
 
     fn class_chains(&self, class: Class) -> Vec<(String, Vec<Rule>)> {
         let count = class.count;
-        let node = Class { kind: Kind::Node, count };
-        let marked = || Some(vec![self.mark()]);
-        match class.kind {
-            Kind::Cluster => {
-                vec![(class.to_string(), CLUSTER.pick(self.mark_to_cluster_ip(), count))]
-            }
-            Kind::Node => vec![(class.to_string(), NODE.pick(marked(), count))],
-            Kind::Local => vec![(class.to_string(), LOCAL.pick(None, count))],
-            Kind::Origin => {
-                let pods = format!("pods_{count}");
-                let mut chains = vec![
-                    (class.to_string(), self.by_origin(&pods, &node.to_string())),
-                    (node.to_string(), NODE.pick(marked(), count)),
-                ];
-                if self.is_pod(Relation::Eq).is_some() {
-                    chains.push((pods, NODE.pick(None, count)));
-                }
-                chains
-            }
-        }
+        let marked = Some(vec![self.mark()]);
+        let picks = match class.kind {
+            Kind::Cluster => CLUSTER.pick(self.mark_to_cluster_ip(), count),
+            Kind::Node => NODE.pick(marked, count),
+            Kind::External => CLUSTER.pick(marked, count),
+            Kind::Local => LOCAL.pick(None, count),
+            Kind::ExternalLocal => EXTERNAL_LOCAL.pick(None, count),
+            Kind::Origin => return self.by_origin(class, &NODE_ORIGIN),
+            Kind::ExternalOrigin => return self.by_origin(class, &EXTERNAL_ORIGIN),
+        };
+        vec![(class.to_string(), picks)]
     }
 
     /// externalTrafficPolicy Local: pods of this node and the node itself may
     /// use every endpoint, as if they had asked the ClusterIP (k/k #108526).
-    fn by_origin(&self, pods: &str, node: &str) -> Vec<Rule> {
+    fn by_origin(&self, class: Class, origin: &Origin) -> Vec<(String, Vec<Rule>)> {
+        let Class { count, .. } = class;
+        let all = Class { kind: origin.all, count };
+        let pods = format!("{}_{count}", origin.pods);
         let mut rules = vec![vec![Statement::PriorityClear]];
+        let mut chains = self.class_chains(all);
         if let Some(match_pod) = self.is_pod(Relation::Eq) {
-            rules.push(vec![match_pod, goto(pods)]);
+            rules.push(vec![match_pod, goto(&pods)]);
+            chains.push((pods, origin.source.pick(None, count)));
         }
-        rules.push(vec![Statement::FibLocal(Side::Saddr), goto(node)]);
-        rules.push(vec![priority_from(&NODE_PORT, SetKind::NodeLocalClasses)]);
-        rules.push(vec![vmap(SetKind::Picks)]);
-        rules
+        rules.push(vec![Statement::FibLocal(Side::Saddr), goto(&all.to_string())]);
+        let local = priority_from(origin.source.frontend, origin.local_classes);
+        rules.push(vec![local, vmap(SetKind::Picks)]);
+        chains.insert(0, (class.to_string(), rules));
+        chains
     }
 
     fn masquerading(&self) -> Vec<Rule> {
@@ -237,6 +283,33 @@ const NODE: Source =
     Source { frontend: &NODE_PORT, endpoints: SetKind::NodeEndpoints, last: "node_any" };
 const LOCAL: Source =
     Source { frontend: &NODE_PORT, endpoints: SetKind::NodeLocalEndpoints, last: "local_any" };
+const EXTERNAL_LOCAL: Source =
+    Source { frontend: &ADDRESS, endpoints: SetKind::LocalEndpoints, last: "external-local_any" };
+
+/// Where externalTrafficPolicy Local leads those who ask.
+struct Origin {
+    /// For whoever is inside already.
+    source: Source,
+    /// The node itself: as everybody under policy Cluster.
+    all: Kind,
+    /// The chains of this node's pods.
+    pods: &'static str,
+    /// For others.
+    local_classes: SetKind,
+}
+
+const NODE_ORIGIN: Origin = Origin {
+    source: NODE,
+    all: Kind::Node,
+    pods: "pods",
+    local_classes: SetKind::NodeLocalClasses,
+};
+const EXTERNAL_ORIGIN: Origin = Origin {
+    source: CLUSTER,
+    all: Kind::External,
+    pods: "external-pods",
+    local_classes: SetKind::LocalClasses,
+};
 
 impl Source {
     /// Rewrites the destination to one of the first `modulus` endpoints.

@@ -38,6 +38,24 @@ pub enum Kind {
     Origin,
     /// To a NodePort, among the endpoints of this node.
     Local,
+    /// To an external or load balancer address, everybody masqueraded.
+    External,
+    /// To such an address under policy Local: by who asks.
+    ExternalOrigin,
+    /// To such an address, among the endpoints of this node.
+    ExternalLocal,
+}
+
+impl Kind {
+    const ALL: [Self; 7] = [
+        Self::Cluster,
+        Self::Node,
+        Self::Origin,
+        Self::Local,
+        Self::External,
+        Self::ExternalOrigin,
+        Self::ExternalLocal,
+    ];
 }
 
 impl Class {
@@ -62,6 +80,9 @@ impl Class {
             Kind::Node => 2,
             Kind::Origin => 3,
             Kind::Local => 4,
+            Kind::External => 5,
+            Kind::ExternalOrigin => 6,
+            Kind::ExternalLocal => 7,
         };
         kind << 16 | u32::from(self.count)
     }
@@ -76,16 +97,17 @@ impl Class {
     #[must_use]
     pub fn dispatch(self) -> SetKind {
         match self.kind {
-            Kind::Cluster | Kind::Node | Kind::Origin => SetKind::Entries,
-            Kind::Local => SetKind::Picks,
+            Kind::Cluster | Kind::Node | Kind::Origin | Kind::External | Kind::ExternalOrigin => {
+                SetKind::Entries
+            }
+            Kind::Local | Kind::ExternalLocal => SetKind::Picks,
         }
     }
 
     /// The classes of the other kinds with the same count.
     pub fn with_other_kinds(self) -> impl Iterator<Item = Self> {
         let Self { kind: own, count } = self;
-        let kinds = [Kind::Cluster, Kind::Node, Kind::Origin, Kind::Local].into_iter();
-        kinds.filter(move |kind| *kind != own).map(move |kind| Self { kind, count })
+        Kind::ALL.into_iter().filter(move |kind| *kind != own).map(move |kind| Self { kind, count })
     }
 
     /// Its chain.
@@ -102,6 +124,9 @@ impl fmt::Display for Class {
             Kind::Node => "node",
             Kind::Origin => "origin",
             Kind::Local => "local",
+            Kind::External => "external",
+            Kind::ExternalOrigin => "external-origin",
+            Kind::ExternalLocal => "external-local",
         };
         write!(f, "{kind}_{}", self.count)
     }

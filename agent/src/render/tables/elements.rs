@@ -7,7 +7,7 @@ use closeby_nft::{Data, Elements, Family, Key, L4Proto};
 use super::class::{Class, Kind};
 use super::sets::SetKind;
 use crate::compile::{
-    Backend, Entry, Facts, Frontend, LocalAddresses, Masquerade, PortPlan, Reach,
+    Backend, Entry, Facts, Frontend, LocalAddresses, Masquerade, PortPlan, Served, Way,
 };
 
 /// One contribution.
@@ -25,19 +25,23 @@ pub enum Item {
 
 /// What a port of a Service contributes.
 pub fn of_port(port: &PortPlan, give: &mut impl FnMut(Item)) {
-    for (frontend, entry) in &port.frontends {
-        match *frontend {
-            Frontend::ClusterIp { addr, proto, port: number } => {
+    for served in &port.served {
+        match served.frontend {
+            Frontend::Address { addr, proto, port: number } => {
                 let at = Key::new().addr(addr);
-                give(Item::Shared(SetKind::ClusterIps, at.clone()));
-                if matches!(entry, Entry::Forward { .. } | Entry::ByOrigin) {
+                if served.way == Way::ClusterIp {
+                    give(Item::Shared(SetKind::ClusterIps, at.clone()));
+                }
+                if matches!(served.entry, Entry::Forward { .. } | Entry::ByOrigin) {
                     give(Item::Shared(SetKind::Vips, at.clone()));
                 }
-                frontend_items(port, *entry, &at.proto(proto).port(number), &ADDRESSED, give);
+                let at = at.proto(proto).port(number);
+                source_items(served, &at, give);
+                frontend_items(port, served.entry, &at, &ADDRESSED, give);
             }
             Frontend::NodePort { proto, port: number, .. } => {
                 let at = Key::new().proto(proto).port(number);
-                frontend_items(port, *entry, &at, &ON_NODE, give);
+                frontend_items(port, served.entry, &at, &ON_NODE, give);
             }
         }
     }
@@ -46,26 +50,54 @@ pub fn of_port(port: &PortPlan, give: &mut impl FnMut(Item)) {
     }
 }
 
-/// The sets of one way of naming a frontend.
+/// Who may use a frontend.
+fn source_items(served: &Served, at: &Key, give: &mut impl FnMut(Item)) {
+    let Some(sources) = &served.sources else { return };
+    give(Item::Own(SetKind::Restricted, at.clone(), Data::None));
+    for prefix in sources.iter() {
+        let key = at.clone().addr(prefix.addr());
+        give(Item::Own(SetKind::Allowed(prefix.len()), key, Data::None));
+    }
+}
+
+/// The sets and classes of one way of naming a frontend.
 struct Sets {
     classes: SetKind,
     endpoints: SetKind,
+    local_classes: SetKind,
+    local_endpoints: SetKind,
     reject: SetKind,
     drop: SetKind,
+    /// Everybody is masqueraded.
+    all: Kind,
+    /// By who asks.
+    origin: Kind,
+    /// Among the endpoints of this node.
+    local: Kind,
 }
 
 const ADDRESSED: Sets = Sets {
     classes: SetKind::Classes,
     endpoints: SetKind::Endpoints,
+    local_classes: SetKind::LocalClasses,
+    local_endpoints: SetKind::LocalEndpoints,
     reject: SetKind::RejectServices,
     drop: SetKind::DropServices,
+    all: Kind::External,
+    origin: Kind::ExternalOrigin,
+    local: Kind::ExternalLocal,
 };
 
 const ON_NODE: Sets = Sets {
     classes: SetKind::NodeClasses,
     endpoints: SetKind::NodeEndpoints,
+    local_classes: SetKind::NodeLocalClasses,
+    local_endpoints: SetKind::NodeLocalEndpoints,
     reject: SetKind::RejectNodePorts,
     drop: SetKind::DropNodePorts,
+    all: Kind::Node,
+    origin: Kind::Origin,
+    local: Kind::Local,
 };
 
 fn frontend_items(
@@ -75,44 +107,36 @@ fn frontend_items(
     sets: &Sets,
     give: &mut impl FnMut(Item),
 ) {
+    let mut give_pool = |backends: &[Backend], kind, classes, endpoints| {
+        let class = Class::new(kind, backends.len());
+        give(Item::Class(class));
+        let data = Data::Value(Value::new().number(class.number()));
+        give(Item::Own(classes, at.clone(), data));
+        give(Item::Pool(endpoints, at.clone(), slots(backends)));
+    };
+    let local = &port.local.backends;
     match entry {
         Entry::Forward { reach, masquerade } => {
-            let backends = &port.pool(reach).backends;
             let kind = match masquerade {
                 Masquerade::NotPods => Kind::Cluster,
-                Masquerade::All => Kind::Node,
+                Masquerade::All => sets.all,
             };
-            give_pool(backends, Class::new(kind, backends.len()), at, sets, give);
+            give_pool(&port.pool(reach).backends, kind, sets.classes, sets.endpoints);
         }
         Entry::ByOrigin => {
-            let backends = &port.pool(Reach::Cluster).backends;
-            give_pool(backends, Class::new(Kind::Origin, backends.len()), at, sets, give);
-            let local = &port.pool(Reach::Local).backends;
-            if local.is_empty() {
-                give(Item::Own(sets.drop, at.clone(), Data::None));
-            } else {
-                give_pool(local, Class::new(Kind::Local, local.len()), at, &LOCAL_ON_NODE, give);
+            give_pool(&port.cluster.backends, sets.origin, sets.classes, sets.endpoints);
+            if !local.is_empty() {
+                give_pool(local, sets.local, sets.local_classes, sets.local_endpoints);
             }
         }
+        Entry::Drop | Entry::Reject => {}
+    }
+    match entry {
+        Entry::ByOrigin if local.is_empty() => give(Item::Own(sets.drop, at.clone(), Data::None)),
         Entry::Drop => give(Item::Own(sets.drop, at.clone(), Data::None)),
         Entry::Reject => give(Item::Own(sets.reject, at.clone(), Data::None)),
+        Entry::Forward { .. } | Entry::ByOrigin => {}
     }
-}
-
-const LOCAL_ON_NODE: Sets =
-    Sets { classes: SetKind::NodeLocalClasses, endpoints: SetKind::NodeLocalEndpoints, ..ON_NODE };
-
-fn give_pool(
-    backends: &[Backend],
-    class: Class,
-    at: &Key,
-    sets: &Sets,
-    give: &mut impl FnMut(Item),
-) {
-    give(Item::Class(class));
-    let data = Data::Value(Value::new().number(class.number()));
-    give(Item::Own(sets.classes, at.clone(), data));
-    give(Item::Pool(sets.endpoints, at.clone(), slots(backends)));
 }
 
 /// The slots of a pool, in the order of their bytes: numbers are in host order.

@@ -8,6 +8,10 @@
 //!          └▶ node-address ─node-classes─▶ ...
 //! ```
 //!
+//! Load balancers that not everybody may use are checked before, while packets
+//! still have their address: `restricted` in front, then one set for each length
+//! of source range.
+//!
 //! - [`sets`]: the sets and maps by name, and what their elements look like;
 //! - [`class`]: the small number that says which chain picks the endpoint;
 //! - [`elements`]: what one Service contributes;
@@ -20,7 +24,7 @@ pub mod elements;
 pub mod sets;
 pub mod sizes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use closeby_nft::{Data, Elements, Family, Key, Name, Ruleset, Set, Table, TableId, Verdict};
@@ -84,7 +88,9 @@ impl Rendered {
     pub fn endpoint_count(&self) -> usize {
         let maps = [SetKind::Endpoints, SetKind::NodeEndpoints];
         let contents = self.contents.values();
-        contents.flat_map(|content| maps.map(|kind| content.elements[kind.index()].len())).sum()
+        contents
+            .flat_map(|content| maps.map(|kind| content.elements(kind).map_or(0, Elements::len)))
+            .sum()
     }
 
     /// The rendering of `plan`, starting from this one.
@@ -141,18 +147,19 @@ impl Rendered {
 
     /// Puts what changed into the tables.
     fn write_tables(&mut self) {
-        for (family, content) in &self.contents {
+        let Some(facts) = &self.facts else { return };
+        for (family, content) in &mut self.contents {
             let Some(table) = self.ruleset.tables.get_mut(&table_id(*family)) else {
                 continue;
             };
-            for kind in SetKind::ALL {
-                let elements = &content.elements[kind.index()];
-                let name = kind.as_str();
-                let Some(set) = table.sets.get(name) else {
-                    continue;
-                };
-                let size = self.sizes.fit(*family, kind, elements.len());
-                if !set.elements.ptr_eq(elements) || set.spec.size != size {
+            for gone in content.sources_checked(facts) {
+                table.sets.remove(&*SetKind::Allowed(gone).as_str());
+            }
+            for (kind, elements) in &content.elements {
+                let size = self.sizes.fit(*family, *kind, elements.len());
+                let is_as_before =
+                    |set: &Set| set.elements.ptr_eq(elements) && set.spec.size == size;
+                if !table.sets.get(&*kind.as_str()).is_some_and(is_as_before) {
                     let set = Set { spec: kind.spec(size), elements: elements.clone() };
                     table.sets.insert(kind.name(), set);
                 }
@@ -166,9 +173,12 @@ impl Rendered {
 #[derive(Clone, Debug)]
 struct Content {
     family: Family,
-    /// By [`SetKind::index`].
-    elements: [Elements; SetKind::ALL.len()],
+    /// Sets that are there only while they hold something are not kept empty.
+    elements: BTreeMap<SetKind, Elements>,
     chains: OrdMap<Name, closeby_nft::Chain>,
+    /// The lengths of source ranges that the chains check; `None` if there are
+    /// no such chains.
+    checked: Option<BTreeSet<u8>>,
     /// How many use what several may use; an element that one uses is merely
     /// there.
     uses: OrdMap<Shared, u32>,
@@ -183,10 +193,13 @@ enum Shared {
 
 impl Content {
     fn without_services(facts: &Facts, family: Family) -> Self {
-        let mut elements = std::array::from_fn(|_| Elements::new());
-        elements[SetKind::NodeIps.index()] = elements::node_ips(facts, family);
+        let kinds = SetKind::of_node(facts, family);
+        let mut elements: BTreeMap<_, _> = kinds.map(|kind| (kind, Elements::new())).collect();
+        if let Some(node_ips) = elements.get_mut(&SetKind::NodeIps) {
+            *node_ips = elements::node_ips(facts, family);
+        }
         let chains = chains::of_node(facts, family);
-        let mut content = Self { family, elements, chains, uses: OrdMap::new() };
+        let mut content = Self { family, elements, chains, checked: None, uses: OrdMap::new() };
         for class in Class::prepared() {
             // A use that nobody ever gives up.
             content.add(Item::Class(class), facts);
@@ -194,14 +207,48 @@ impl Content {
         content
     }
 
+    fn elements(&self, kind: SetKind) -> Option<&Elements> {
+        self.elements.get(&kind)
+    }
+
+    fn elements_mut(&mut self, kind: SetKind) -> &mut Elements {
+        self.elements.entry(kind).or_default()
+    }
+
+    /// Brings the chains that check source ranges in line with the ranges;
+    /// returns the lengths that are no more.
+    fn sources_checked(&mut self, facts: &Facts) -> Vec<u8> {
+        self.elements.retain(|kind, set| !(matches!(kind, SetKind::Allowed(_)) && set.is_empty()));
+        let lens = self.elements.keys().filter_map(|kind| match kind {
+            SetKind::Allowed(len) => Some(*len),
+            _ => None,
+        });
+        let is_any_restricted =
+            self.elements(SetKind::Restricted).is_some_and(|set| !set.is_empty());
+        let wanted = is_any_restricted.then(|| lens.collect::<BTreeSet<u8>>());
+        if wanted == self.checked {
+            return Vec::new();
+        }
+        let before = std::mem::replace(&mut self.checked, wanted);
+        let none = BTreeSet::new();
+        for (name, _) in chains::of_sources(facts, self.family, &none) {
+            self.chains.remove(&name);
+        }
+        if let Some(lens) = &self.checked {
+            self.chains.extend(chains::of_sources(facts, self.family, lens));
+        }
+        let now = self.checked.as_ref().unwrap_or(&none);
+        before.unwrap_or_default().difference(now).copied().collect()
+    }
+
     fn add(&mut self, item: Item, facts: &Facts) {
         match item {
             Item::Own(kind, key, data) => {
-                self.elements[kind.index()].insert(key, data);
+                self.elements_mut(kind).insert(key, data);
             }
-            Item::Pool(kind, at, slots) => self.elements[kind.index()].replace_group(at, slots),
+            Item::Pool(kind, at, slots) => self.elements_mut(kind).replace_group(at, slots),
             Item::Shared(kind, key) => {
-                if self.elements[kind.index()].insert(key.clone(), Data::None).is_some() {
+                if self.elements_mut(kind).insert(key.clone(), Data::None).is_some() {
                     *self.uses.entry(Shared::Element(kind, key)).or_insert(1) += 1;
                 }
             }
@@ -218,15 +265,15 @@ impl Content {
     fn remove(&mut self, item: Item, facts: &Facts) {
         match item {
             Item::Own(kind, key, _) => {
-                self.elements[kind.index()].remove(&key);
+                self.elements_mut(kind).remove(&key);
             }
-            Item::Pool(kind, at, _) => self.elements[kind.index()].replace_group(at, Vec::new()),
+            Item::Pool(kind, at, _) => self.elements_mut(kind).replace_group(at, Vec::new()),
             Item::Shared(kind, key) => {
                 let shared = Shared::Element(kind, key.clone());
                 if self.uses.contains_key(&shared) {
                     self.count_down(&shared, 1);
                 } else {
-                    self.elements[kind.index()].remove(&key);
+                    self.elements_mut(kind).remove(&key);
                 }
             }
             Item::Class(class) => {
@@ -253,12 +300,12 @@ impl Content {
 
     fn add_class(&mut self, class: Class, facts: &Facts) {
         let verdict = Data::Verdict(Verdict::Goto(class.chain()));
-        self.elements[class.dispatch().index()].insert(class.key(), verdict);
+        self.elements_mut(class.dispatch()).insert(class.key(), verdict);
         self.chains.extend(chains::of_class(facts, self.family, class));
     }
 
     fn remove_class(&mut self, class: Class, facts: &Facts) {
-        self.elements[class.dispatch().index()].remove(&class.key());
+        self.elements_mut(class.dispatch()).remove(&class.key());
         for (name, _) in chains::of_class(facts, self.family, class) {
             self.chains.remove(&name);
         }

@@ -1,5 +1,7 @@
 //! The sets and maps of a table, by name.
 
+use std::borrow::Cow;
+
 use closeby_nft::{DataKind, Family, Field, Name, SetSpec};
 
 use crate::compile::{Facts, LocalAddresses};
@@ -41,11 +43,20 @@ pub enum SetKind {
     DropNodePorts,
     /// Endpoints of this node that may reach themselves through a Service.
     Hairpin,
+    /// Address and port to the class of its endpoints on this node.
+    LocalClasses,
+    /// Address, port and slot to endpoint on this node.
+    LocalEndpoints,
+    /// Addresses and ports of load balancers that not everybody may use.
+    Restricted,
+    /// Who may use them: address, port and the network that the source is in,
+    /// for networks with prefixes of this many bits.
+    Allowed(u8),
 }
 
 impl SetKind {
-    /// All of them.
-    pub const ALL: [Self; 16] = [
+    /// Those that are there whatever the Services.
+    const FIXED: [Self; 19] = [
         Self::Vips,
         Self::ClusterIps,
         Self::NodeIps,
@@ -62,24 +73,26 @@ impl SetKind {
         Self::RejectNodePorts,
         Self::DropNodePorts,
         Self::Hairpin,
+        Self::LocalClasses,
+        Self::LocalEndpoints,
+        Self::Restricted,
     ];
 
-    /// Its place in [`Self::ALL`].
-    #[must_use]
-    pub fn index(self) -> usize {
-        self as usize
+    /// All that may be there.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Self::FIXED.into_iter().chain((1..=PREFIX_MAX).map(Self::Allowed))
     }
 
-    /// Those that a node needs in a family.
+    /// Those that a node needs in a family whatever the Services.
     pub fn of_node(facts: &Facts, family: Family) -> impl Iterator<Item = Self> {
         let all = *facts.node_port_addresses.of(family) == LocalAddresses::All;
-        Self::ALL.into_iter().filter(move |kind| !(all && *kind == Self::NodeIps))
+        Self::FIXED.into_iter().filter(move |kind| !(all && *kind == Self::NodeIps))
     }
 
     /// Its name.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
+    pub fn as_str(self) -> Cow<'static, str> {
+        let fixed = match self {
             Self::Vips => "vips",
             Self::ClusterIps => "cluster-ips",
             Self::NodeIps => "node-ips",
@@ -96,13 +109,18 @@ impl SetKind {
             Self::RejectNodePorts => "reject-node-ports",
             Self::DropNodePorts => "drop-node-ports",
             Self::Hairpin => "hairpin",
-        }
+            Self::LocalClasses => "local-classes",
+            Self::LocalEndpoints => "local-endpoints",
+            Self::Restricted => "restricted",
+            Self::Allowed(len) => return format!("allowed-{len}").into(),
+        };
+        fixed.into()
     }
 
     /// Its name, for a ruleset.
     #[must_use]
     pub fn name(self) -> Name {
-        Name::from(self.as_str())
+        Name::from(&*self.as_str())
     }
 
     /// What is looked up in it.
@@ -112,13 +130,18 @@ impl SetKind {
         const SLOT: Field = Field::Random { modulus: 2 };
         match self {
             Self::Vips | Self::ClusterIps | Self::NodeIps => vec![Field::Daddr],
-            Self::Classes | Self::RejectServices | Self::DropServices => ADDRESS.to_vec(),
+            Self::Classes
+            | Self::LocalClasses
+            | Self::RejectServices
+            | Self::DropServices
+            | Self::Restricted => ADDRESS.to_vec(),
             Self::NodeClasses
             | Self::NodeLocalClasses
             | Self::RejectNodePorts
             | Self::DropNodePorts => NODE_PORT.to_vec(),
             Self::Entries | Self::Picks => vec![Field::Priority],
-            Self::Endpoints => [&ADDRESS[..], &[SLOT]].concat(),
+            Self::Endpoints | Self::LocalEndpoints => [&ADDRESS[..], &[SLOT]].concat(),
+            Self::Allowed(_) => [&ADDRESS[..], &[Field::Saddr]].concat(),
             Self::NodeEndpoints | Self::NodeLocalEndpoints => [&NODE_PORT[..], &[SLOT]].concat(),
             Self::Hairpin => vec![Field::Saddr, Field::Daddr, Field::L4Proto, Field::Dport],
         }
@@ -139,17 +162,23 @@ impl SetKind {
             | Self::DropServices
             | Self::RejectNodePorts
             | Self::DropNodePorts
-            | Self::Hairpin => DataKind::None,
-            Self::Classes | Self::NodeClasses | Self::NodeLocalClasses => {
+            | Self::Hairpin
+            | Self::Restricted
+            | Self::Allowed(_) => DataKind::None,
+            Self::Classes | Self::NodeClasses | Self::NodeLocalClasses | Self::LocalClasses => {
                 DataKind::Fields(vec![Field::Priority])
             }
             Self::Entries | Self::Picks => DataKind::Verdict,
-            Self::Endpoints | Self::NodeEndpoints | Self::NodeLocalEndpoints => {
-                DataKind::Fields(vec![Field::Daddr, Field::Dport])
-            }
+            Self::Endpoints
+            | Self::NodeEndpoints
+            | Self::NodeLocalEndpoints
+            | Self::LocalEndpoints => DataKind::Fields(vec![Field::Daddr, Field::Dport]),
         }
     }
 }
+
+/// The longest prefix there is.
+const PREFIX_MAX: u8 = 128;
 
 /// What names a Service's address and port in a packet.
 pub const ADDRESS: [Field; 3] = [Field::Daddr, Field::L4Proto, Field::Dport];

@@ -32,8 +32,8 @@ impl Sizes {
             let Some(table) = installed.tables.get(&table_id(family)) else {
                 continue;
             };
-            for kind in SetKind::ALL {
-                if let Some(set) = table.sets.get(kind.as_str()) {
+            for kind in SetKind::all() {
+                if let Some(set) = table.sets.get(&*kind.as_str()) {
                     sizes.by_set.insert((family, kind), set.spec.size.max(SIZE_MIN));
                 }
             }

@@ -7,10 +7,12 @@
 //! endpoint, CVE-2021-25737) is left out with one. A bad part never costs the
 //! rest of its object.
 
+mod external;
 mod node;
 mod notes;
 mod port;
 mod service;
+mod service_cidr;
 mod slice;
 mod timestamp;
 mod value;
@@ -66,6 +68,14 @@ pub fn slice(raw: &objects::EndpointSlice, source: &Source) -> Converted {
 pub fn node(raw: &objects::Node, source: &Source) -> Converted {
     let mut notes = Notes::new(Kind::Node, &raw.metadata, source);
     let change = node::change(raw, &mut notes);
+    (change, notes.finish())
+}
+
+/// Judges a ServiceCIDR.
+#[must_use]
+pub fn service_cidr(raw: &objects::ServiceCidr, source: &Source) -> Converted {
+    let mut notes = Notes::new(Kind::ServiceCidr, &raw.metadata, source);
+    let change = service_cidr::change(raw, &mut notes);
     (change, notes.finish())
 }
 

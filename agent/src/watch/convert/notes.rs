@@ -25,7 +25,7 @@ impl Notes {
             Source::File(file) => Some(file.clone()),
         };
         let object =
-            ObjectRef { kind: kind_name(kind), name: object_name(kind, metadata).into(), file };
+            ObjectRef { kind: kind.as_str(), name: object_name(kind, metadata).into(), file };
         Self { object, notes: Vec::new(), untold: 0 }
     }
 
@@ -91,18 +91,9 @@ fn object_name(kind: Kind, metadata: &Loose<Metadata>) -> String {
     };
     let name = text(metadata.map(|metadata| &metadata.name));
     let name = name.unwrap_or_else(|| "(without a name)".to_owned());
-    if kind == Kind::Node {
+    if !kind.is_namespaced() {
         return name;
     }
     let namespace = text(metadata.map(|metadata| &metadata.namespace));
     format!("{}/{name}", namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE))
-}
-
-/// [`Kind`]'s display as a literal, as an [`ObjectRef`] wants it.
-fn kind_name(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Service => "Service",
-        Kind::Slice => "EndpointSlice",
-        Kind::Node => "Node",
-    }
 }

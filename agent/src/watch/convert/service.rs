@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use closeby_nft::{Family, L4Proto};
+use closeby_nft::{Family, L4Proto, Port};
 
 use super::super::loose::Loose;
 use super::super::objects;
@@ -10,9 +10,9 @@ use super::notes::Notes;
 use super::port;
 use super::timestamp::read_timestamp_s;
 use super::value::{family_word, read_port};
-use super::{LABEL_HEADLESS, LABEL_SERVICE_PROXY_NAME, Source, label, name, namespace};
+use super::{LABEL_HEADLESS, LABEL_SERVICE_PROXY_NAME, Source, external, label, name, namespace};
 use crate::model::{
-    Change, Service, ServiceName, ServicePort, TrafficPolicy, is_service_address, quoted,
+    Affinity, Change, Service, ServiceName, ServicePort, TrafficPolicy, is_service_address, quoted,
     read_address,
 };
 
@@ -27,24 +27,27 @@ pub(super) fn change(raw: &objects::Service, source: &Source, notes: &mut Notes)
         return Some(Change::ServiceGone(service));
     }
     note_forgotten_cluster_ip(spec, source, notes);
-    let exposed = is_exposed(spec, notes);
+    let kind = kind(spec, notes);
     let cluster_ips = cluster_ips(spec, notes);
     if cluster_ips.is_empty() {
         return Some(Change::ServiceGone(service));
     }
     let internal = (format_args!("spec.internalTrafficPolicy"), &spec.internal_traffic_policy);
-    let external = (format_args!("spec.externalTrafficPolicy"), &spec.external_traffic_policy);
     let internal_policy = policy(internal.0, internal.1, notes);
-    let external_policy =
-        if exposed { policy(external.0, external.1, notes) } else { TrafficPolicy::Cluster };
+    let reached = external::judge(raw, spec, kind, notes);
     Some(Change::Service(Service {
         name: service,
         created_s: created_s(metadata, notes),
         uid: uid(metadata).into(),
         cluster_ips,
-        ports: ports(spec, exposed, notes),
+        ports: ports(spec, kind != ServiceType::ClusterIp, notes),
         internal_policy,
-        external_policy,
+        affinity: affinity(spec, notes),
+        external_ips: reached.external_ips,
+        load_balancer_ips: reached.load_balancer_ips,
+        source_ranges: reached.source_ranges,
+        external_policy: reached.policy,
+        health_check_node_port: reached.health_check_node_port,
     }))
 }
 
@@ -74,15 +77,23 @@ fn note_forgotten_cluster_ip(spec: &objects::ServiceSpec, source: &Source, notes
     }
 }
 
-/// Whether NodePorts and the external policy count.
-fn is_exposed(spec: &objects::ServiceSpec, notes: &mut Notes) -> bool {
+/// How far a Service is to be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ServiceType {
+    ClusterIp,
+    NodePort,
+    LoadBalancer,
+}
+
+fn kind(spec: &objects::ServiceSpec, notes: &mut Notes) -> ServiceType {
     let field = format_args!("spec.type");
     match notes.read(field, &spec.r#type, "ClusterIP is assumed").map(String::as_str) {
-        None | Some("" | "ClusterIP") => false,
-        Some("NodePort" | "LoadBalancer") => true,
+        None | Some("" | "ClusterIP") => ServiceType::ClusterIp,
+        Some("NodePort") => ServiceType::NodePort,
+        Some("LoadBalancer") => ServiceType::LoadBalancer,
         Some(other) => {
             notes.add(field, format!("{} is no known type; ClusterIP is assumed", quoted(other)));
-            false
+            ServiceType::ClusterIp
         }
     }
 }
@@ -133,7 +144,7 @@ fn keep(
     }
 }
 
-fn policy(
+pub(super) fn policy(
     field: std::fmt::Arguments<'_>,
     value: &Loose<String>,
     notes: &mut Notes,
@@ -202,7 +213,7 @@ fn node_port(
     proto: L4Proto,
     before: &[ServicePort],
     notes: &mut Notes,
-) -> Option<closeby_nft::Port> {
+) -> Option<Port> {
     let outcome = "this NodePort is left out";
     let field = format_args!("spec.ports[{place}].nodePort");
     let number = *notes.read(field, &raw.node_port, outcome)?;
@@ -216,12 +227,64 @@ fn node_port(
             notes.add(field, format!("{port}/{proto} appears twice; {outcome}"));
             None
         }
-        Ok(port) => Some(port),
+        Ok(port) => {
+            if let Some(whose) = others_port(port, proto) {
+                let problem = format!(
+                    "{port} is {whose} as a rule; where this NodePort is served, the Service \
+                     answers instead"
+                );
+                notes.add(field, problem);
+            }
+            Some(port)
+        }
         Err(problem) => {
             notes.add(field, format!("{problem}; {outcome}"));
             None
         }
     }
+}
+
+/// Whose port of a node this is: outside the API's usual range for NodePorts
+/// (30000 to 32767), but the range can be changed.
+fn others_port(port: Port, proto: L4Proto) -> Option<&'static str> {
+    match (proto, port.get()) {
+        (L4Proto::Tcp, 22) => Some("SSH's"),
+        (L4Proto::Tcp, 6443) => Some("the API server's"),
+        (L4Proto::Tcp, 10_249) => Some("where this proxy's metrics are"),
+        (L4Proto::Tcp, 10_250) => Some("the kubelet's"),
+        (L4Proto::Tcp, 10_256) => Some("where this proxy's health is asked for"),
+        _ => None,
+    }
+}
+
+fn affinity(spec: &objects::ServiceSpec, notes: &mut Notes) -> Option<Affinity> {
+    let field = format_args!("spec.sessionAffinity");
+    match notes.read(field, &spec.session_affinity, "None is assumed").map(String::as_str) {
+        None | Some("" | "None") => None,
+        Some("ClientIP") => Some(Affinity { timeout_s: affinity_timeout_s(spec, notes) }),
+        Some(other) => {
+            notes.add(field, format!("{} is no known affinity; None is assumed", quoted(other)));
+            None
+        }
+    }
+}
+
+fn affinity_timeout_s(spec: &objects::ServiceSpec, notes: &mut Notes) -> u32 {
+    const DEFAULT: u32 = Affinity::TIMEOUT_DEFAULT_S;
+    let outcome = format!("{DEFAULT} seconds are assumed");
+    let field = format_args!("spec.sessionAffinityConfig");
+    let config = notes.read(field, &spec.session_affinity_config, &outcome);
+    let field = format_args!("spec.sessionAffinityConfig.clientIP");
+    let config = config.and_then(|config| notes.read(field, &config.client_ip, &outcome));
+    let field = format_args!("spec.sessionAffinityConfig.clientIP.timeoutSeconds");
+    let number = config.and_then(|config| notes.read(field, &config.timeout_seconds, &outcome));
+    let Some(&number) = number else { return DEFAULT };
+    let (least, most) = (Affinity::TIMEOUT_MIN_S, Affinity::TIMEOUT_MAX_S);
+    let nearest = number.clamp(least.into(), most.into());
+    if nearest != number {
+        notes.add(field, format!("{number} is not {least} to {most}; {nearest} is taken"));
+    }
+    u32::try_from(nearest).unwrap_or(DEFAULT)
 }
 
 fn uid(metadata: &Loose<objects::Metadata>) -> &str {

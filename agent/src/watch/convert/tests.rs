@@ -29,6 +29,19 @@ fn told((change, notes): &Converted) -> String {
             if policies != (TrafficPolicy::Cluster, TrafficPolicy::Cluster) {
                 write!(text, " {policies:?}").unwrap();
             }
+            let lists =
+                [("external", &service.external_ips), ("balanced", &service.load_balancer_ips)];
+            for (what, addrs) in lists {
+                addrs.iter().for_each(|addr| write!(text, " {what} {addr}").unwrap());
+            }
+            for (family, ranges) in &service.source_ranges {
+                let ranges: Vec<String> = ranges.iter().map(ToString::to_string).collect();
+                write!(text, " {family} from [{}]", ranges.join(" ")).unwrap();
+            }
+            let health = service.health_check_node_port;
+            health.iter().for_each(|port| write!(text, " health {port}").unwrap());
+            let sticky = service.affinity.map(|affinity| affinity.timeout_s);
+            sticky.iter().for_each(|seconds| write!(text, " sticky {seconds}").unwrap());
         }
         Some(Change::Slice(slice)) => {
             write!(text, "{} of {} {}", slice.name, slice.service, slice.family).unwrap();
@@ -149,6 +162,19 @@ spec.ports[11].name: 8 is no text; this port is left out"
 }
 
 #[test]
+fn x04_node_ports_of_others() {
+    let list = "{type: NodePort, clusterIP: 10.0.0.1, ports: [{name: a, port: 80, nodePort: \
+                10250}, {name: b, port: 80, protocol: UDP, nodePort: 10250}, {name: c, port: 81, \
+                nodePort: 65535}]}";
+    assert_eq!(
+        spec(list),
+        "default/web 10.0.0.1 a:80/tcp@10250 b:80/udp@10250 c:81/tcp@65535\n\
+         spec.ports[0].nodePort: 10250 is the kubelet's as a rule; where this NodePort is served, \
+         the Service answers instead"
+    );
+}
+
+#[test]
 fn x05_families_that_do_not_match() {
     check(
         &[
@@ -260,6 +286,210 @@ fn x12_policies_and_types() {
     }
     let counts = "{clusterIP: 10.0.0.1, ports: [{port: 80, nodePort: 30000}]}";
     assert_eq!(spec(counts), "default/web 10.0.0.1 :80/tcp", "only of types NodePort and above");
+}
+
+#[test]
+fn x01_x08_external_ips() {
+    let counts = |fields: &str| spec(&format!("{{clusterIP: 10.0.0.1, {fields}}}"));
+    check(
+        &[
+            (
+                "externalIPs: [198.51.100.007, ' 2001:DB8::7', 198.51.100.7]",
+                "default/web 10.0.0.1 external 198.51.100.7 external 2001:db8::7",
+            ),
+            ("externalIPs: null", "default/web 10.0.0.1"),
+            // The policy counts for any type then.
+            (
+                "externalTrafficPolicy: Local, externalIPs: [198.51.100.7]",
+                "default/web 10.0.0.1 (Cluster, Local) external 198.51.100.7",
+            ),
+            (
+                "externalIPs: [127.0.0.1, 8, x, 198.51.100.7]",
+                "default/web 10.0.0.1 external 198.51.100.7\nspec.externalIPs[1]: 8 is no text; \
+                 it is left out\nspec.externalIPs[0]: 127.0.0.1 is a loopback address, which no \
+                 Service may have; this address is left out\nspec.externalIPs[2]: \"x\" is no IP \
+                 address; this address is left out",
+            ),
+        ],
+        counts,
+    );
+    for addr in ["169.254.169.254", "::1", "fe80::1", "224.0.0.1", "ff02::1", "0.0.0.0"] {
+        let told = counts(&format!("externalIPs: ['{addr}']"));
+        assert!(told.contains("no Service may have"), "{told}");
+        assert!(!told.contains(" external "), "{told}");
+    }
+}
+
+/// A Service of this type with this ingress.
+fn balanced(kind: &str, ingress: &str) -> String {
+    let spec = format!("{{type: {kind}, clusterIP: 10.0.0.1}}");
+    let yaml = format!(
+        "metadata: {{name: web}}\nspec: {spec}\nstatus: {{loadBalancer: {{ingress: {ingress}}}}}"
+    );
+    told(&service(&parse(&yaml), &Source::Api))
+}
+
+#[test]
+fn x09_load_balancer_addresses() {
+    check(
+        &[
+            ("[{ip: 192.0.2.1}]", "default/web 10.0.0.1 balanced 192.0.2.1"),
+            (
+                "[{ip: 192.0.2.1, ipMode: VIP}, {ip: '2001:db8::1', ipMode: ''}]",
+                "default/web 10.0.0.1 balanced 192.0.2.1 balanced 2001:db8::1",
+            ),
+            ("[{ip: 192.0.2.1, ipMode: Proxy}]", "default/web 10.0.0.1"),
+            ("[{hostname: lb.example}, {ip: '', hostname: lb.example}]", "default/web 10.0.0.1"),
+            ("null", "default/web 10.0.0.1"),
+            (
+                "[{ip: 192.0.2.1, ipMode: Direct}, {ip: 192.0.2.2, ipMode: 1}, {ip: 192.0.2.3}]",
+                "default/web 10.0.0.1 balanced 192.0.2.3\nstatus.loadBalancer.ingress[0].ipMode: \
+                 \"Direct\" is neither VIP nor Proxy; this address is left out\n\
+                 status.loadBalancer.ingress[1].ipMode: 1 is no text; this address is left out",
+            ),
+            (
+                "[{ip: 127.0.0.1}]",
+                "default/web 10.0.0.1\nstatus.loadBalancer.ingress[0].ip: 127.0.0.1 is a loopback \
+                 address, which no Service may have; this address is left out",
+            ),
+        ],
+        |ingress| balanced("LoadBalancer", ingress),
+    );
+    for kind in ["ClusterIP", "NodePort"] {
+        assert_eq!(balanced(kind, "[{ip: 192.0.2.1}]"), "default/web 10.0.0.1");
+    }
+}
+
+#[test]
+fn x10_source_ranges() {
+    let ranges = |list: &str| {
+        let fields = format!("type: LoadBalancer, loadBalancerSourceRanges: {list}");
+        spec(&format!("{{clusterIP: 10.0.0.1, {fields}}}")).replace("default/web 10.0.0.1", "")
+    };
+    check(
+        &[
+            ("null", ""),
+            ("[]", ""),
+            (
+                "[' 203.0.113.0/25', 172.30.0.041/32, 203.0.113.000/025, '2001:db8::1/64']",
+                " ip from [172.30.0.41/32 203.0.113.0/25] ip6 from [2001:db8::/64]",
+            ),
+            (
+                "[203.0.113.0/33, 198.51.100.0/24]",
+                " ip from [198.51.100.0/24]\nspec.loadBalancerSourceRanges[0]: \
+                 \"203.0.113.0/33\" is no prefix such as 10.0.0.0/8; it lets nobody in",
+            ),
+            (
+                "['2001:db8::/129']",
+                " ip6 from []\nspec.loadBalancerSourceRanges[0]: \"2001:db8::/129\" is no prefix \
+                 such as 10.0.0.0/8; it lets nobody in",
+            ),
+            (
+                "[office, 10.0.0.0/8]",
+                " ip from [10.0.0.0/8] ip6 from []\nspec.loadBalancerSourceRanges[0]: \"office\" \
+                 is no prefix such as 10.0.0.0/8; it lets nobody in",
+            ),
+            (
+                "[7]",
+                " ip from [] ip6 from []\nspec.loadBalancerSourceRanges[0]: 7 is no text; it is \
+                 left out",
+            ),
+            (
+                "10.0.0.0/8",
+                " ip from [] ip6 from []\nspec.loadBalancerSourceRanges: \"10.0.0.0/8\" is no \
+                 list; it is taken as empty",
+            ),
+        ],
+        ranges,
+    );
+    let open = "{clusterIP: 10.0.0.1, type: NodePort, loadBalancerSourceRanges: [10.0.0.0/8]}";
+    assert_eq!(spec(open), "default/web 10.0.0.1", "of no other type");
+}
+
+#[test]
+fn x11_affinity() {
+    let sticky = |fields: &str| {
+        spec(&format!("{{clusterIP: 10.0.0.1, sessionAffinity: {fields}}}"))
+            .replace("default/web 10.0.0.1", "")
+    };
+    check(
+        &[
+            ("None", ""),
+            ("null", ""),
+            ("ClientIP", " sticky 10800"),
+            ("ClientIP, sessionAffinityConfig: {clientIP: {timeoutSeconds: 3}}", " sticky 3"),
+            ("ClientIP, sessionAffinityConfig: {clientIP: null}", " sticky 10800"),
+            ("None, sessionAffinityConfig: {clientIP: {timeoutSeconds: 0}}", ""),
+            (
+                "ClientIP, sessionAffinityConfig: {clientIP: {timeoutSeconds: 0}}",
+                " sticky 1\nspec.sessionAffinityConfig.clientIP.timeoutSeconds: 0 is not 1 to \
+                 86400; 1 is taken",
+            ),
+            (
+                "ClientIP, sessionAffinityConfig: {clientIP: {timeoutSeconds: 86401}}",
+                " sticky 86400\nspec.sessionAffinityConfig.clientIP.timeoutSeconds: 86401 is not \
+                 1 to 86400; 86400 is taken",
+            ),
+            (
+                "ClientIP, sessionAffinityConfig: {clientIP: {timeoutSeconds: '5'}}",
+                " sticky 10800\nspec.sessionAffinityConfig.clientIP.timeoutSeconds: \"5\" is no \
+                 whole number; 10800 seconds are assumed",
+            ),
+            (
+                "clientIP",
+                "\nspec.sessionAffinity: \"clientIP\" is no known affinity; None is assumed",
+            ),
+        ],
+        sticky,
+    );
+}
+
+#[test]
+fn health_check_node_ports() {
+    let health = |fields: &str| {
+        spec(&format!("{{clusterIP: 10.0.0.1, healthCheckNodePort: {fields}}}"))
+            .replace("default/web 10.0.0.1", "")
+    };
+    check(
+        &[
+            (
+                "30500, type: LoadBalancer, externalTrafficPolicy: Local",
+                " (Cluster, Local) health 30500",
+            ),
+            ("0, type: LoadBalancer, externalTrafficPolicy: Local", " (Cluster, Local)"),
+            ("30500, type: LoadBalancer", ""),
+            ("30500, type: NodePort, externalTrafficPolicy: Local", " (Cluster, Local)"),
+            (
+                "70000, type: LoadBalancer, externalTrafficPolicy: Local",
+                " (Cluster, Local)\nspec.healthCheckNodePort: 70000 is no port (1 to 65535); \
+                 there is no health check for this Service",
+            ),
+        ],
+        health,
+    );
+}
+
+#[test]
+fn service_cidrs() {
+    let cidrs = |list: &str| {
+        let yaml = format!("metadata: {{name: kubernetes}}\nspec: {{cidrs: {list}}}");
+        let told = told(&service_cidr(&parse(&yaml), &Source::Api));
+        told.replace("ServiceCidr(ServiceCidr { name: \"kubernetes\", cidrs: ", "")
+    };
+    check(
+        &[
+            ("[10.96.0.0/16, 'fd00:96::/108']", "[Prefix(10.96.0.0/16), Prefix(fd00:96::/108)] })"),
+            ("null", "[] })"),
+            (
+                "[10.96.0.0/16, 10.97.0.0/16, x, 0.0.0.0/0]",
+                "[Prefix(10.96.0.0/16)] })\nspec.cidrs[1]: 10.97.0.0/16 is a second prefix beside \
+                 10.96.0.0/16 of its family; it is left out\nspec.cidrs[2]: \"x\" is no prefix \
+                 such as 10.0.0.0/8; it is left out\nspec.cidrs[3]: 0.0.0.0/0 is every address \
+                 there is; it is left out",
+            ),
+        ],
+        cidrs,
+    );
 }
 
 #[test]
@@ -502,6 +732,18 @@ fn any_value() -> impl Strategy<Value = Value> {
         "kubernetes.io/service-name",
         "creationTimestamp",
         "internalTrafficPolicy",
+        "externalIPs",
+        "loadBalancerSourceRanges",
+        "loadBalancer",
+        "ingress",
+        "ip",
+        "ipMode",
+        "sessionAffinity",
+        "sessionAffinityConfig",
+        "clientIP",
+        "timeoutSeconds",
+        "healthCheckNodePort",
+        "cidrs",
     ]);
     let text = prop::sample::select(vec![
         "",
@@ -512,6 +754,9 @@ fn any_value() -> impl Strategy<Value = Value> {
         "TCP",
         "IPv4",
         "NodePort",
+        "LoadBalancer",
+        "ClientIP",
+        "Proxy",
         "Local",
         "\u{1b}é",
         "10.0.0.0/8",
@@ -538,10 +783,12 @@ fn any_value() -> impl Strategy<Value = Value> {
 
 proptest! {
     #[test]
-    fn nothing_makes_it_panic(fields in any_value(), spec in any_value()) {
+    fn nothing_makes_it_panic(
+        fields in any_value(), spec in any_value(), status in any_value(),
+    ) {
         let mut object = json!({
             "metadata": {"name": "web", "labels": {"kubernetes.io/service-name": "web"}},
-            "addressType": "IPv4", "spec": spec,
+            "addressType": "IPv4", "spec": spec, "status": status,
         });
         if let (Value::Object(object), Value::Object(fields)) = (&mut object, fields) {
             object.extend(fields);
@@ -554,6 +801,7 @@ proptest! {
         };
         read(service(&objects::Service::deserialize(&object).unwrap(), &Source::Api))?;
         read(slice(&objects::EndpointSlice::deserialize(&object).unwrap(), &Source::Api))?;
+        read(service_cidr(&objects::ServiceCidr::deserialize(&object).unwrap(), &Source::Api))?;
         read(node(&objects::Node::deserialize(&object).unwrap(), &Source::Api))?;
     }
 }

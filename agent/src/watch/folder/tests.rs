@@ -100,6 +100,35 @@ fn of_two_the_first_is_taken() {
 }
 
 #[test]
+fn x15_an_endpoint_that_is_a_services_address_is_noted() {
+    let slice = WEB_SLICE.replace("10.244.1.5", "10.96.0.10");
+    assert_ne!(slice, WEB_SLICE);
+    let world = world(&[("a.yaml", WEB), ("b.yaml", &slice)]);
+    assert_eq!(
+        told(&world.notes),
+        "b.yaml: EndpointSlice shop/web-1: endpoints: 10.96.0.10 is an address of Service \
+         shop/web; whoever is sent there is not sent on to that Service's endpoints. Write those \
+         instead"
+    );
+}
+
+#[test]
+fn service_cidrs_are_read_as_kubectl_writes_them() {
+    let version = "apiVersion: networking.k8s.io/v1\nkind: ServiceCIDR";
+    let rest = "metadata: {name: kubernetes}, spec: {cidrs: [10.96.0.0/16]}";
+    let one = format!("{version}\n{}\n", rest.replace(", spec", "\nspec"));
+    let list = format!("{version}List\nitems: [{{{rest}}}]\n");
+    for text in [list, one] {
+        let world = world(&[("a.yaml", &text)]);
+        assert_eq!(told(&world.notes), "");
+        let Some(Change::ServiceCidr(cidr)) = world.objects.values().next().map(|it| &**it) else {
+            panic!("{text}: {world:?}")
+        };
+        assert_eq!((cidr.name.as_str(), cidr.cidrs.len()), ("kubernetes", 1));
+    }
+}
+
+#[test]
 fn a_slice_without_its_service_is_noted() {
     assert_eq!(
         told(&world(&[("a.yaml", WEB_SLICE)]).notes),
@@ -159,12 +188,15 @@ fn one_world_follows_another() {
         diff(previous, next).iter().map(name).collect::<Vec<_>>().join(", ")
     };
     let empty = World::default();
-    assert_eq!(told(None, &empty), "listed Service, listed EndpointSlice, listed Node");
+    assert_eq!(
+        told(None, &empty),
+        "listed Service, listed EndpointSlice, listed Node, listed ServiceCIDR"
+    );
     let one = world(&[("a.yaml", WEB), ("b.yaml", WEB_SLICE)]);
     assert_eq!(
         told(None, &one),
         "Service(\"shop/web\"), Slice(\"shop/web-1\"), \
-         listed Service, listed EndpointSlice, listed Node"
+         listed Service, listed EndpointSlice, listed Node, listed ServiceCIDR"
     );
     let moved = world(&[("c.yaml", WEB), ("b.yaml", WEB_SLICE)]);
     assert_eq!(told(Some(&one), &moved), "");

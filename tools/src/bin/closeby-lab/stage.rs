@@ -152,6 +152,9 @@ fn plain_service(name: &str, number: u8) -> Service {
         distribution: None,
         internal_local: false,
         external_local: false,
+        balancers: Vec::new(),
+        external_ips: Vec::new(),
+        source_ranges: Vec::new(),
     }
 }
 

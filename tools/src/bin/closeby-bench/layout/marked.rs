@@ -17,7 +17,7 @@ pub(crate) fn of(ruleset: &Ruleset, id: &TableId, pods: Prefix) -> String {
         return String::new();
     };
     let mut table = table.clone();
-    if let Some(classes) = table.sets.get_mut(SetKind::Classes.as_str()) {
+    if let Some(classes) = table.sets.get_mut(&*SetKind::Classes.as_str()) {
         let old = std::mem::take(&mut classes.elements);
         let count = |data: &Data| match data {
             Data::Value(class) => Data::Value(Value::new().number(count(&class.0))),
@@ -25,7 +25,7 @@ pub(crate) fn of(ruleset: &Ruleset, id: &TableId, pods: Prefix) -> String {
         };
         classes.elements = old.iter().map(|(key, data)| (key, count(data))).collect();
     }
-    if let Some(entries) = table.sets.get_mut(SetKind::Entries.as_str()) {
+    if let Some(entries) = table.sets.get_mut(&*SetKind::Entries.as_str()) {
         let old = std::mem::take(&mut entries.elements);
         let key = |key: &Key| Key::new().number(count(&key.0));
         entries.elements = old.iter().map(|(old, data)| (key(&old), data.clone())).collect();

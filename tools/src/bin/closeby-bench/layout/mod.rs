@@ -61,7 +61,7 @@ pub(crate) fn keep_chains(rulesets: &mut [Ruleset]) {
                     table.chains.insert(name.clone(), chain.clone());
                 }
             }
-            let entries = SetKind::Entries.as_str();
+            let entries = &SetKind::Entries.name();
             if let (Some(set), Some(other)) = (table.sets.get_mut(entries), other.sets.get(entries))
             {
                 for (key, data) in other.elements.iter() {

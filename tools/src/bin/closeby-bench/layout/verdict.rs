@@ -16,11 +16,11 @@ pub(crate) fn of(ruleset: &Ruleset) -> Ruleset {
 }
 
 fn rewrite(table: &mut Table) {
-    let entries = table.sets.remove(SetKind::Entries.as_str());
+    let entries = table.sets.remove(&*SetKind::Entries.as_str());
     let entries = entries.map(|set| set.elements).unwrap_or_default();
-    table.sets.remove(SetKind::Vips.as_str());
+    table.sets.remove(&*SetKind::Vips.as_str());
     for kind in [SetKind::Classes, SetKind::NodeClasses] {
-        let Some(set) = table.sets.get_mut(kind.as_str()) else {
+        let Some(set) = table.sets.get_mut(&*kind.as_str()) else {
             continue;
         };
         set.spec.data = DataKind::Verdict;
@@ -84,7 +84,7 @@ mod tests {
         let derived = Derived::cold(&clusters::cluster(Shape::flat(50, 3)), &clusters::facts());
         let other = of(derived.ruleset());
         let table = other.tables.values().next().unwrap();
-        let services = table.sets.get(SetKind::Classes.as_str()).unwrap();
+        let services = table.sets.get(&*SetKind::Classes.as_str()).unwrap();
         assert_eq!(services.elements.len(), 50);
         assert!(services.elements.values().all(|data| matches!(data, Data::Verdict(_))));
         let used = table.chains.values().flat_map(|chain| chain.rules.iter().flatten());
