@@ -26,7 +26,7 @@ pub(crate) const ALL: Trials = &[
 /// The packets of both protocols and `explain` against what is expected.
 fn expect(site: &Site<'_>, client: &Host, to: SocketAddr, expected: &Saw) -> Result<(), Failed> {
     for proto in Proto::BOTH {
-        let request = Request::new(to, proto).source_port(site.rig.fresh_port());
+        let request = Request::new(to, proto);
         let answer = client.request(&match expected.how.as_str() {
             "drop" => request.timeout(SILENCE),
             _ => request,
