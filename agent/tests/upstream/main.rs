@@ -23,6 +23,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use catalogue::Catalogue;
 use closeby_tools::lab::{self, Entry};
 use libtest_mimic::{Arguments, Failed, Trial};
 use stage::Stage;
@@ -52,19 +53,27 @@ fn trials() -> Result<Vec<Trial>, Failed> {
     let agent = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = agent.join("tests/upstream");
     let scenarios = scenario::read_all(&folder.join("scenarios"))?;
+    let catalogue = Catalogue::read(&folder.join("catalogue.yaml"))?;
     let stage = Arc::new(Mutex::new(Stage::build()?));
     let mut trials = Vec::new();
     for written in scenarios.clone() {
         let stage = Arc::clone(&stage);
+        let pending = catalogue.pending(&written.scenario).map(str::to_owned);
         trials.push(Trial::test(written.name, move || {
             // A scenario that failed leaves nothing behind that the next one minds.
             let mut stage = stage.lock().unwrap_or_else(PoisonError::into_inner);
-            run::run(&mut stage, &written.scenario)
+            match (run::run(&mut stage, &written.scenario), pending) {
+                (outcome, None) => outcome,
+                (Err(_), Some(_)) => Ok(()),
+                (Ok(()), Some(missing)) => {
+                    Err(format!("it passes, though it {missing}: mend the catalogue").into())
+                }
+            }
         }));
     }
     trials.push(Trial::test("report", move || {
         let report = agent.join("docs/scenarios.md");
-        catalogue::check(&folder.join("catalogue.yaml"), &report, &scenarios)
+        catalogue.check(&report, &scenarios)
     }));
     Ok(trials)
 }

@@ -127,6 +127,10 @@ impl Known {
         if kind == "NodePort" || kind == "LoadBalancer" {
             body["externalTrafficPolicy"] = word(spec.external).into();
         }
+        if let Some(seconds @ 1..) = spec.affinity {
+            body["sessionAffinity"] = "ClientIP".into();
+            body["sessionAffinityConfig"] = json!({ "clientIP": { "timeoutSeconds": seconds } });
+        }
         spec.balance(&mut body, cluster);
         match spec.distribution {
             None => {}

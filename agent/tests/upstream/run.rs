@@ -54,7 +54,7 @@ fn play(
     stage.start(&step.restart)?;
     stage.nft(&step.nft, &step.repairs)?;
     let mut wrong = load.end();
-    let sights = Sights::of(&stage.ground, &manifests)?;
+    let sights = Sights::of(&stage.ground, step.others.is_empty())?;
     let entries = entries(&step.expect);
     let first = entries.first().copied().unwrap_or(FIRST_NODE);
     for by in entries.iter().copied() {

@@ -70,6 +70,8 @@ pub(crate) struct Service {
     /// trafficDistribution; the hints are those of the real controller.
     pub(crate) distribution: Option<Spread>,
     pub(crate) publish_not_ready_addresses: Option<bool>,
+    /// Session affinity by client address for so many seconds; 0 for none.
+    pub(crate) affinity: Option<u32>,
     /// What a load balancer gave, in `status.loadBalancer.ingress`.
     pub(crate) ingress: Option<Vec<Ingress>>,
     #[serde(rename = "externalIPs")]
@@ -139,6 +141,7 @@ impl Service {
             publish_not_ready_addresses: self
                 .publish_not_ready_addresses
                 .or(before.publish_not_ready_addresses),
+            affinity: self.affinity.or(before.affinity),
             ingress: self.ingress.or(before.ingress),
             external_ips: self.external_ips.or(before.external_ips),
             source_ranges: self.source_ranges.or(before.source_ranges),

@@ -1,21 +1,15 @@
 //! What should become of a connection: asked of the oracle and of `explain`,
 //! node by node, from the same objects that the agents read.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
-use closeby::config;
-use closeby::explain::{Destination, Knowledge, Question, explain};
-use closeby::host::HostAddresses;
-use closeby::model::{self, NodeName};
-use closeby::watch::documents::Format;
-use closeby::watch::folder;
+use closeby::explain::{Destination, Question, explain};
+use closeby::offline::View;
 use closeby_nft::{L4Proto, Name};
-use closeby_tests::made::Made;
 use closeby_tests::oracle::{Decision, Oracle, Probe};
-use closeby_tools::lab::{Host, Kind, manifests};
-use serde_json::{Value, json};
+use closeby_tools::lab::{Host, Kind};
+use libtest_mimic::Failed;
 
 use super::stage::Ground;
 use super::words::{Proto, Source};
@@ -44,45 +38,35 @@ pub(crate) struct Ask<'a> {
 /// What every node makes of the objects.
 pub(crate) struct Sights<'a> {
     ground: &'a Ground,
-    cluster: model::Cluster,
-    nodes: Vec<Sight>,
-}
-
-/// What one node makes of them.
-struct Sight {
-    name: String,
-    made: Made,
-    addresses: BTreeSet<IpAddr>,
+    /// By name of the node.
+    nodes: BTreeMap<String, View>,
 }
 
 impl<'a> Sights<'a> {
-    /// Reads the objects, and decides for every node.
-    pub(crate) fn of(ground: &'a Ground, objects: &[Value]) -> Result<Self, String> {
-        let mut items = manifests::nodes(ground.cluster.nodes());
-        items.extend_from_slice(objects);
-        let list = json!({ "apiVersion": "v1", "kind": "List", "items": items });
-        let path: Arc<str> = "objects.json".into();
-        let content = folder::read_file(&path, &list.to_string(), Format::Json, None);
-        let world = folder::assemble(&[(path, Arc::new(content))].into());
-        if let Some(note) = world.notes.first() {
-            return Err(format!("a scenario's objects must be right: {note}"));
+    /// Reads the objects as each node does, and decides. Where they are `plain`,
+    /// none of them may be wrong.
+    pub(crate) fn of(ground: &'a Ground, plain: bool) -> Result<Self, Failed> {
+        let mut nodes = BTreeMap::new();
+        for node in ground.cluster.nodes() {
+            let view = View::of(ground.folder.path(), &node.name().into(), &ground.settings)?;
+            // A note without a file is about what several objects claim.
+            let mut notes = view.notes.iter().filter(|note| note.object.file.is_some());
+            if let Some(note) = notes.next().filter(|_| plain) {
+                return Err(format!("a scenario's objects must be right: {note}").into());
+            }
+            nodes.insert(node.name().to_owned(), view);
         }
-        let mut cluster = model::Cluster::default();
-        for change in folder::diff(None, &world) {
-            cluster.apply(change);
-        }
-        let nodes = ground.cluster.nodes().iter();
-        let nodes = nodes.map(|node| Sight::of(ground, &cluster, node)).collect();
-        Ok(Self { ground, nodes, cluster })
+        Ok(Self { ground, nodes })
     }
 
     /// What the oracle says.
     pub(crate) fn oracle(&self, ask: Ask<'_>) -> Result<Fate, String> {
-        let decision = self.follow(ask, |sight, iif| {
+        let decision = self.follow(ask, |view, iif| {
+            let known = view.knowledge();
             let oracle = Oracle {
-                cluster: &self.cluster,
-                facts: &sight.made.plan.facts,
-                addresses: &sight.addresses,
+                cluster: known.cluster,
+                facts: &known.plan.facts,
+                addresses: &known.addresses,
             };
             match oracle.decide(&ask.probe(iif)) {
                 Decision::To(targets) => Some(self.targets(&targets).map(Fate::To)),
@@ -97,7 +81,7 @@ impl<'a> Sights<'a> {
     /// What `closeby explain` says, with what becomes of the source of any
     /// connection: it does not tell for each endpoint.
     pub(crate) fn explained(&self, ask: Ask<'_>) -> Result<Fate, String> {
-        let answer = self.follow(ask, |sight, iif| {
+        let answer = self.follow(ask, |view, iif| {
             let probe = ask.probe(iif);
             let question = Question {
                 from: probe.source,
@@ -108,15 +92,7 @@ impl<'a> Sights<'a> {
                 },
                 interface: probe.iif.as_deref().map(Name::from),
             };
-            let answer = explain(
-                &question,
-                &Knowledge {
-                    cluster: &self.cluster,
-                    plan: &sight.made.plan,
-                    rendered: &sight.made.rendered,
-                    addresses: sight.addresses.clone(),
-                },
-            );
+            let answer = explain(&question, &view.knowledge());
             match answer.verdict {
                 "drop" => Some(Ok(Fate::Dropped)),
                 "reject" => Some(Ok(Fate::Refused)),
@@ -139,7 +115,7 @@ impl<'a> Sights<'a> {
     fn follow<T>(
         &self,
         ask: Ask<'_>,
-        decide: impl Fn(&Sight, Option<String>) -> Option<T>,
+        decide: impl Fn(&View, Option<String>) -> Option<T>,
     ) -> Option<T> {
         let owner = self.host_at(ask.to.ip()).map(Host::node);
         let first = match ask.client.kind() {
@@ -147,7 +123,7 @@ impl<'a> Sights<'a> {
             Kind::Outside | Kind::Fabric => owner.unwrap_or_else(|| ask.by.node()),
         };
         let at = |node: &str, iif: Option<String>| {
-            self.nodes.iter().find(|sight| sight.name == node).and_then(|sight| decide(sight, iif))
+            self.nodes.get(node).and_then(|view| decide(view, iif))
         };
         at(first, self.interface(ask.client)).or_else(|| {
             let next = owner.filter(|owner| *owner != first)?;
@@ -201,19 +177,6 @@ impl<'a> Sights<'a> {
         let cluster = &self.ground.cluster;
         let mut all = cluster.nodes().iter().chain(cluster.pods());
         all.find(|host| host.addresses().contains(&addr))
-    }
-}
-
-impl Sight {
-    fn of(ground: &Ground, cluster: &model::Cluster, node: &Host) -> Self {
-        let name: NodeName = node.name().into();
-        let addresses: BTreeSet<IpAddr> = node.addresses().into_iter().collect();
-        let host: HostAddresses = addresses.iter().copied().collect();
-        let families = closeby_nft::Family::BOTH.into();
-        let object = cluster.node(&name);
-        let (facts, _) = config::facts(&ground.settings, &name, object, &families, &host);
-        let made = Made::at_once(cluster, &Arc::new(facts));
-        Self { name: node.name().to_owned(), made, addresses }
     }
 }
 

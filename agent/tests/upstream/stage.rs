@@ -34,7 +34,6 @@ detectLocalMode: NodeCIDR
 /// Everything that outlives a scenario.
 pub(crate) struct Stage {
     pub(crate) ground: Ground,
-    folder: Folder,
     config: PathBuf,
     agents: BTreeMap<String, Agent>,
     /// Counts what was written, so that each time something changes.
@@ -44,6 +43,8 @@ pub(crate) struct Stage {
 /// What is there without agents.
 pub(crate) struct Ground {
     pub(crate) cluster: Arc<Cluster>,
+    /// The objects, as files.
+    pub(crate) folder: Folder,
     /// The settings of all agents.
     pub(crate) settings: Settings,
     servers: BTreeMap<Listener, Server>,
@@ -71,11 +72,12 @@ impl Stage {
         fs::write(&config, CONFIG)?;
         let ground = Ground {
             cluster,
+            folder,
             settings: Settings::parse(CONFIG, "config.yaml")?,
             servers: BTreeMap::new(),
             own_ports: AtomicU16::new(OWN_PORTS.start),
         };
-        let mut stage = Self { ground, folder, config, agents: BTreeMap::new(), written: 0 };
+        let mut stage = Self { ground, config, agents: BTreeMap::new(), written: 0 };
         stage.clear()?;
         Ok(stage)
     }
@@ -99,7 +101,7 @@ impl Stage {
         for agent in self.agents.values() {
             agent.forget_past();
         }
-        self.folder.write("objects", &all)?;
+        self.ground.folder.write("objects", &all)?;
         self.agents.values_mut().try_for_each(next_generation)
     }
 
@@ -114,7 +116,7 @@ impl Stage {
             let node = self.ground.cluster.node(name);
             let log = Path::new(SCRATCH).join("upstream").join(format!("{name}.log"));
             let mut command = Command::new(CLOSEBY);
-            command.arg("--manifests").arg(self.folder.path());
+            command.arg("--manifests").arg(self.ground.folder.path());
             command.arg("--config").arg(&self.config);
             command.args(["--hostname-override", name]);
             let agent = Agent::start(node, &mut command, &log)?;
