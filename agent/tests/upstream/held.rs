@@ -66,7 +66,7 @@ impl Held {
         let request = Request::new(ask.to, proto);
         let line = match self.open.remove(&key) {
             Some(line) => line,
-            None if ask.proto == Proto::Udp => Line::Flow(ground.own_port()),
+            None if ask.proto == Proto::Udp => Line::Flow(ask.client.next_port()),
             None => match ask.client.converse(&request) {
                 Ok(talk) => Line::Talk(Box::new(talk)),
                 Err(answer) => return Ok(Some(format!("{answer:?}"))),

@@ -33,8 +33,6 @@ pub(crate) struct Hope {
     pub(crate) at_least: usize,
     /// Whether there is to be silence.
     pub(crate) silence: bool,
-    /// Whether nobody is to translate it.
-    pub(crate) nobody: bool,
     /// Bytes to send.
     pub(crate) size: usize,
 }
@@ -49,8 +47,7 @@ impl Hope {
             }
         };
         let silence = expectation.verdict == Verdict::Dropped;
-        let nobody = expectation.verdict == Verdict::NotServed;
-        Self { servers, at_least, silence, nobody, size: expectation.size }
+        Self { servers, at_least, silence, size: expectation.size }
     }
 }
 
@@ -63,12 +60,6 @@ pub(crate) fn fate(ground: &Ground, ask: Ask<'_>, hope: &Hope) -> Result<Fate, S
     let mut request = Request::new(ask.to, proto).size(hope.size);
     if hope.silence {
         request = request.timeout(SILENCE);
-    }
-    if hope.nobody {
-        // Connection tracking remembers for two minutes that this one was not
-        // translated, and a Service that comes meanwhile would never get what
-        // is sent from the same port.
-        request = request.source_port(ground.own_port());
     }
     let (mut seen, mut asked) = (BTreeMap::new(), 0);
     // One first: where it ends otherwise, the rest would, too.
@@ -160,7 +151,7 @@ fn sctp_fate(ground: &Ground, ask: Ask<'_>, hope: &Hope) -> Result<Fate, String>
     let within = if hope.silence { SILENCE } else { PATIENCE };
     let mut seen = BTreeMap::new();
     for _ in 0..AT_MOST {
-        let landed = sctp(ask.client, ground.own_port(), ask.to, &hosts, within);
+        let landed = sctp(ask.client, ask.to, &hosts, within);
         match landed.map_err(|error| error.to_string())? {
             Landed::At(arrived) if !arrived.is_whole => return Err(format!("broken: {arrived:?}")),
             Landed::At(arrived) => {

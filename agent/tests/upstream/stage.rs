@@ -6,7 +6,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use closeby::config::Settings;
@@ -21,9 +20,6 @@ use super::objects::Listener;
 const CLOSEBY: &str = env!("CARGO_BIN_EXE_closeby");
 /// How long an agent may take for anything.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Source ports that are used once: nobody else takes these.
-const OWN_PORTS: std::ops::Range<u16> = 26_400..30_000;
-
 /// The settings of all agents.
 const CONFIG: &str = "apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
@@ -48,7 +44,6 @@ pub(crate) struct Ground {
     /// The settings of all agents.
     pub(crate) settings: Settings,
     servers: BTreeMap<Listener, Server>,
-    own_ports: AtomicU16,
 }
 
 impl Stage {
@@ -75,7 +70,6 @@ impl Stage {
             folder,
             settings: Settings::parse(CONFIG, "config.yaml")?,
             servers: BTreeMap::new(),
-            own_ports: AtomicU16::new(OWN_PORTS.start),
         };
         let mut stage = Self { ground, config, agents: BTreeMap::new(), written: 0 };
         stage.clear()?;
@@ -165,13 +159,6 @@ impl Ground {
     /// Whether somebody listens there.
     pub(crate) fn listens(&self, host: &str, port: u16) -> bool {
         self.servers.contains_key(&(host.to_owned(), port))
-    }
-
-    /// A source port that nobody had before.
-    pub(crate) fn own_port(&self) -> u16 {
-        let port = self.own_ports.fetch_add(1, Ordering::Relaxed);
-        assert!(OWN_PORTS.contains(&port), "the scenarios need more ports than {OWN_PORTS:?}");
-        port
     }
 }
 
