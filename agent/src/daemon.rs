@@ -8,25 +8,29 @@ use std::io::{self, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use arc_swap::ArcSwapOption;
+use closeby_conntrack::{Conntrack, Tally};
 use closeby_nft::kernel::CommitError;
 use closeby_nft::socket::Netlink;
 use closeby_nft::{Family, Kernel};
-use crossbeam_channel::{Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 use nix::sys::signal::{SigSet, Signal};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::config::{self, Settings};
-use crate::host::{HostAddresses, Lock, LockError, families, probe};
-use crate::model::{NodeName, Note};
-use crate::sync::machine::FactsOf;
+use crate::host::{AddressError, AddressWatch, Lock, LockError, families, probe};
+use crate::model::{Change, NodeName, Note};
+use crate::serve::HealthListeners;
+use crate::sync::effect::SweepJob;
 use crate::sync::run::{Event, Published, run};
-use crate::sync::{Machine, Moment, Pace, Report};
+use crate::sync::sweeper::{self, Told};
+use crate::sync::{FactsOf, Machine, Moment, Pace, Report};
+use crate::wait::Woken;
 use crate::watch::folder;
 use crate::watch::manifests::{Folder, ManifestsError};
-use crate::watch::notify::{Watch, WatchError, Woken};
+use crate::watch::notify::{Watch, WatchError};
 
 /// How often `once` tries before it gives up.
 const ONCE_TRIES: usize = 5;
@@ -43,6 +47,9 @@ pub enum DaemonError {
     /// Another agent runs here, or cannot be ruled out.
     #[error(transparent)]
     Lock(#[from] LockError),
+    /// This host's addresses cannot be read.
+    #[error(transparent)]
+    Addresses(#[from] AddressError),
     /// The kernel cannot be asked.
     #[error("cannot read this host's {what}: {source}")]
     Host {
@@ -88,13 +95,19 @@ pub fn daemon(options: Options<'_>) -> Result<(), DaemonError> {
     let watch = Watch::new(options.manifests)?;
     let mut world = folder.read()?;
     report_notes(&world.notes);
+    let addresses = AddressWatch::new()?;
+    let mut changes = vec![Change::Host(addresses.known().clone())];
+    changes.extend(folder::diff(None, &world));
     let (events, inbox) = unbounded();
-    let _ = events.send(Event::Changed(folder::diff(None, &world)));
+    let _ = events.send(Event::Changed(changes));
 
     let (stop, stopped) = nix::unistd::pipe().map_err(|errno| host_error("pipe", errno))?;
-    let on_signal = events.clone();
+    let (on_signal, on_swept) = (events.clone(), events.clone());
     spawn("signals", move || wait_for_signal(signals, &on_signal, stopped))?;
     if !options.once {
+        let (on_address, until) = (events.clone(), stop.try_clone());
+        let until = until.map_err(|source| DaemonError::Host { what: "pipe", source })?;
+        spawn("addresses", move || follow_addresses(addresses, &until, &on_address))?;
         spawn("manifests", move || {
             follow(watch, &stop, &mut |changed| {
                 let next = changed.then(|| folder.read());
@@ -108,7 +121,8 @@ pub fn daemon(options: Options<'_>) -> Result<(), DaemonError> {
             });
         })?;
     }
-    work(options, kernel, families, &inbox)
+    let sweeper = Sweeper::start(on_swept)?;
+    work(options, kernel, families, &inbox, sweeper)
 }
 
 /// Lets the machine work until it is told to stop, or is stuck.
@@ -116,18 +130,21 @@ fn work(
     options: Options<'_>,
     mut kernel: Netlink,
     families: BTreeSet<Family>,
-    inbox: &crossbeam_channel::Receiver<Event>,
+    inbox: &Receiver<Event>,
+    sweeper: Sweeper,
 ) -> Result<(), DaemonError> {
     let Options { node, settings, once, .. } = options;
     let pace = Pace::new(settings.min_sync_period, settings.sync_period);
-    let host =
-        HostAddresses::read().map_err(|source| DaemonError::Host { what: "addresses", source })?;
-    let facts_of = facts_of(settings, node.clone(), families, host);
+    let name = node.clone();
+    let facts_of: FactsOf =
+        Box::new(move |object, host| config::facts(&settings, &name, object, &families, host));
     let mut machine = Machine::new(node, facts_of, pace, kernel.send_limit());
     let published: Published = Arc::new(ArcSwapOption::empty());
+    let health = (!once).then(HealthListeners::start).transpose();
+    let health = health.map_err(|source| DaemonError::Host { what: "threads", source })?;
     let mut ended = Ok(());
     let mut failures = 0;
-    run(&mut machine, &mut kernel, inbox, &published, &mut |report, now| {
+    run(&mut machine, &mut kernel, inbox, &published, &sweeper.jobs, &mut |report, now| {
         say(report, now);
         match report {
             Report::Stuck { why } => {
@@ -140,13 +157,48 @@ fn work(
                 failures < ONCE_TRIES
             }
             Report::Committed { .. } => {
+                if let Some(health) = &health {
+                    health.publish(published.load_full());
+                }
                 ended = Ok(());
                 !once
             }
             Report::Failed { .. } | Report::Drift { .. } | Report::Notes(_) => true,
         }
     });
+    if once {
+        sweeper.finish();
+    }
     ended
+}
+
+/// The thread that sweeps connection tracking.
+struct Sweeper {
+    jobs: Sender<SweepJob>,
+    thread: JoinHandle<()>,
+}
+
+impl Sweeper {
+    fn start(events: Sender<Event>) -> Result<Self, DaemonError> {
+        let (jobs, asked) = unbounded();
+        let body = move || {
+            sweeper::sweep(&asked, &mut || Ok(Box::new(Conntrack::open()?)), &mut |told| {
+                say_swept(&told);
+                if let Told::Swept { generation, .. } = told {
+                    let _ = events.send(Event::Swept(generation));
+                }
+            });
+        };
+        Ok(Self { jobs, thread: spawn("conntrack", body)? })
+    }
+
+    /// Waits until what was asked for is done, or has failed.
+    fn finish(self) {
+        drop(self.jobs);
+        if self.thread.join().is_err() {
+            error!("the thread that sweeps connection tracking panicked");
+        }
+    }
 }
 
 /// The families that this kernel can program; an error names what is missing.
@@ -173,27 +225,6 @@ fn usable_families(kernel: &mut Netlink) -> Result<BTreeSet<Family>, DaemonError
     Ok(families)
 }
 
-/// How this node's facts follow from its Node object; what is missing for them
-/// is reported once for each Node object seen.
-fn facts_of(
-    settings: Settings,
-    node: NodeName,
-    families: BTreeSet<Family>,
-    host: HostAddresses,
-) -> FactsOf {
-    let reported = std::sync::Mutex::new(Vec::new());
-    Box::new(move |object| {
-        let (facts, notes) = config::facts(&settings, &node, object, &families, &host);
-        if let Ok(mut reported) = reported.lock()
-            && *reported != notes
-        {
-            report_notes(&notes);
-            *reported = notes;
-        }
-        facts
-    })
-}
-
 /// Calls back whenever the folder changed.
 fn follow(mut watch: Watch, stop: &impl AsFd, on_change: &mut dyn FnMut(bool)) {
     loop {
@@ -212,6 +243,25 @@ fn follow(mut watch: Watch, stop: &impl AsFd, on_change: &mut dyn FnMut(bool)) {
     }
 }
 
+/// Tells of this host's addresses whenever they are others than before.
+fn follow_addresses(mut watch: AddressWatch, stop: &impl AsFd, events: &Sender<Event>) {
+    loop {
+        match watch.next(stop) {
+            Ok(true) => {
+                let _ = events.send(Event::Changed(vec![Change::Host(watch.known().clone())]));
+            }
+            Ok(false) => return,
+            Err(error @ AddressError::Read(_)) => {
+                warn!("{error}; those read before stay in force, trying again");
+            }
+            Err(error @ AddressError::Wait(_)) => {
+                error!("{error}; their changes are no longer seen");
+                return;
+            }
+        }
+    }
+}
+
 fn wait_for_signal(signals: SigSet, events: &Sender<Event>, stopped: OwnedFd) {
     if let Ok(signal) = signals.wait() {
         info!("{signal}: stopping; the rules stay");
@@ -220,9 +270,12 @@ fn wait_for_signal(signals: SigSet, events: &Sender<Event>, stopped: OwnedFd) {
     drop(stopped);
 }
 
-fn spawn(name: &'static str, body: impl FnOnce() + Send + 'static) -> Result<(), DaemonError> {
+fn spawn(
+    name: &'static str,
+    body: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, DaemonError> {
     let spawned = thread::Builder::new().name(name.to_owned()).spawn(body);
-    spawned.map(drop).map_err(|source| DaemonError::Host { what: "threads", source })
+    spawned.map_err(|source| DaemonError::Host { what: "threads", source })
 }
 
 fn host_error(what: &'static str, errno: nix::errno::Errno) -> DaemonError {
@@ -250,6 +303,23 @@ fn say(report: &Report, now: Moment) {
             warn!(ops, "somebody else changed our tables; repairing them");
         }
         Report::Notes(notes) => report_notes(notes),
+    }
+}
+
+fn say_swept(told: &Told) {
+    match told {
+        Told::Failed { why } => {
+            warn!("{why}; UDP flows to endpoints that are gone go on until it can be swept");
+        }
+        Told::Swept { generation, tally, took } => {
+            let Tally { seen, deleted, kept, unreadable } = tally;
+            let ms = took.as_millis();
+            if *tally == (Tally { seen: *seen, ..Tally::default() }) {
+                debug!(%generation, seen, ms, "swept connection tracking: nothing to delete");
+            } else {
+                info!(%generation, seen, deleted, kept, unreadable, ms, "swept connection tracking");
+            }
+        }
     }
 }
 

@@ -21,5 +21,7 @@ pub mod host;
 pub mod model;
 pub mod offline;
 pub mod render;
+pub mod serve;
 pub mod sync;
+pub mod wait;
 pub mod watch;

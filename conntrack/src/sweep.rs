@@ -1,99 +1,158 @@
-//! Whether an entry may stay.
+//! A sweep: lists the table, judges each entry as it comes, and deletes those
+//! that may not stay.
+//!
+//! In slices, each one answer of the kernel's, so that whoever runs it can look
+//! up in between. Memory is that of a slice, however large the table is.
+//!
+//! What is expected may change while a sweep is under way: from then on entries
+//! are judged by what is known newest, and what came is swept for once more
+//! after the end, since part of the table had passed already.
 
-use closeby_nft::{L4Proto, Port};
-
-use crate::expected::Expected;
+use crate::expected::{Expected, Selection};
 use crate::flow::Flow;
+use crate::judge::Stale;
+use crate::table::{Table, TableError};
 
-/// What becomes of an entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Fate {
-    /// It stays.
-    Keep,
-    /// It goes: it was made while the frontend had no endpoint, and was never
-    /// rewritten.
-    NeverRewritten,
-    /// It goes: its endpoint serves no longer.
-    EndpointGone,
+/// How often a listing is begun again when the table changes meanwhile.
+const LIST_ATTEMPTS: u32 = 5;
+/// Deletions in one datagram: their answers fit any receive buffer.
+const DELETE_MAX: usize = 128;
+
+/// Sweeps, as many as it takes.
+#[derive(Debug, Default)]
+pub struct Sweep {
+    waiting: Expected,
+    pass: Option<Pass>,
+    flows: Vec<Flow>,
+    tally: Tally,
 }
 
-/// Judges one entry.
-#[must_use]
-pub fn judge(flow: &Flow, expected: &Expected) -> Fate {
-    if flow.proto != L4Proto::Udp.number() {
-        return Fate::Keep;
+/// One way through the table.
+#[derive(Debug)]
+struct Pass {
+    expected: Expected,
+    /// What is still to be listed; the last is under way.
+    selections: Vec<Selection>,
+    is_listing: bool,
+    attempts: u32,
+}
+
+/// What a sweep saw and did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Entries looked at.
+    pub seen: u64,
+    /// Entries deleted.
+    pub deleted: u64,
+    /// Entries that were to be deleted and that the kernel keeps.
+    pub kept: u64,
+    /// Entries that could not be read.
+    pub unreadable: u64,
+}
+
+/// How a sweep goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// There is more to do.
+    More,
+    /// One way through the table is done; what came meanwhile takes another.
+    Again,
+    /// Everything that was asked for is done; what it took.
+    Done(Tally),
+}
+
+impl Sweep {
+    /// Asks to sweep for these frontends, by what is known now.
+    pub fn add(&mut self, newer: Expected) {
+        if let Some(pass) = &mut self.pass {
+            pass.expected.correct(&newer);
+        }
+        self.waiting.merge(newer);
     }
-    let to = flow.original.dst;
-    let Some(endpoints) =
-        Port::new(flow.original.dport).and_then(|port| expected.endpoints(to, port))
-    else {
-        return Fate::Keep;
-    };
-    // The endpoint's port is not compared: several ports of one Service may
-    // share a frontend over time, and the address alone says who serves.
-    let endpoint = flow.reply.src;
-    if endpoints.contains(&endpoint) {
-        Fate::Keep
-    } else if endpoint == to {
-        Fate::NeverRewritten
-    } else {
-        Fate::EndpointGone
+
+    /// Whether nothing is to be done.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.pass.is_none() && self.waiting.is_empty()
+    }
+
+    /// Does one slice.
+    ///
+    /// # Errors
+    /// See [`TableError`]. Nothing is forgotten: the next slice begins anew.
+    pub fn slice(&mut self, table: &mut dyn Table) -> Result<Step, TableError> {
+        let mut pass = match self.pass.take() {
+            Some(pass) => pass,
+            None if self.waiting.is_empty() => {
+                return Ok(Step::Done(std::mem::take(&mut self.tally)));
+            }
+            None => Pass::of(std::mem::take(&mut self.waiting)),
+        };
+        match self.slice_of(&mut pass, table) {
+            Ok(()) if !pass.selections.is_empty() => {
+                self.pass = Some(pass);
+                Ok(Step::More)
+            }
+            Ok(()) if self.waiting.is_empty() => Ok(Step::Done(std::mem::take(&mut self.tally))),
+            Ok(()) => Ok(Step::Again),
+            Err(error) => {
+                let newer = std::mem::replace(&mut self.waiting, pass.expected);
+                if !newer.is_empty() {
+                    self.waiting.merge(newer);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn slice_of(&mut self, pass: &mut Pass, table: &mut dyn Table) -> Result<(), TableError> {
+        let Some(selection) = pass.selections.last() else {
+            return Ok(());
+        };
+        if !pass.is_listing {
+            table.list(selection)?;
+            pass.is_listing = true;
+        }
+        self.flows.clear();
+        let part = table.next(&mut self.flows)?;
+        self.tally.unreadable += part.unreadable;
+        self.tally.seen += self.flows.len() as u64;
+        let judged = self.flows.iter().filter_map(|flow| Stale::of(flow, &pass.expected));
+        let stale: Vec<Stale> = judged.collect();
+        for stale in stale.chunks(DELETE_MAX) {
+            let deleted = table.delete(stale)?;
+            self.tally.deleted += deleted.done;
+            self.tally.kept += deleted.kept;
+        }
+        pass.next(part.more, part.is_interrupted)
+    }
+}
+
+impl Pass {
+    fn of(expected: Expected) -> Self {
+        let selections = expected.selections();
+        Self { expected, selections, is_listing: false, attempts: 0 }
+    }
+
+    /// Goes on behind a part of the listing.
+    fn next(&mut self, more: bool, is_interrupted: bool) -> Result<(), TableError> {
+        if more {
+            return Ok(());
+        }
+        self.is_listing = false;
+        if !is_interrupted {
+            self.selections.pop();
+            self.attempts = 0;
+            return Ok(());
+        }
+        self.attempts += 1;
+        if self.attempts < LIST_ATTEMPTS {
+            Ok(())
+        } else {
+            Err(TableError::Restless(LIST_ATTEMPTS))
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::IpAddr;
-
-    use super::*;
-    use crate::expected::Frontend;
-    use crate::flow::Tuple;
-
-    const CLIENT: &str = "10.244.0.9";
-
-    fn ip(text: &str) -> IpAddr {
-        text.parse().unwrap()
-    }
-
-    fn port(number: u16) -> Port {
-        Port::new(number).unwrap()
-    }
-
-    /// Upstream's cases (`cleanup_test.go`): a frontend on 53 with a serving
-    /// endpoint, one without, and a NodePort.
-    fn expected() -> Expected {
-        let mut expected = Expected::default();
-        let at = |addr| Frontend::Address { addr: ip(addr), port: port(53) };
-        expected.insert(at("10.96.0.10"), [ip("10.244.1.1")].into());
-        expected.insert(at("10.96.0.11"), [].into());
-        let node_port = Frontend::NodePort { family: closeby_nft::Family::Ip, port: port(30053) };
-        expected.insert(node_port, [ip("10.244.1.1")].into());
-        expected
-    }
-
-    fn flow(proto: u8, dst: &str, dport: u16, endpoint: &str) -> Flow {
-        let original = Tuple { src: ip(CLIENT), dst: ip(dst), sport: 4000, dport };
-        let reply = Tuple { src: ip(endpoint), dst: ip(CLIENT), sport: 53, dport: 4000 };
-        Flow { proto, original, reply }
-    }
-
-    #[test]
-    fn only_udp_to_known_frontends_with_an_endpoint_that_serves_no_longer_goes() {
-        let cases = [
-            (17, "10.96.0.10", 53, "10.244.1.1", Fate::Keep),
-            (17, "10.96.0.10", 53, "10.244.1.2", Fate::EndpointGone),
-            (17, "10.96.0.10", 53, "10.96.0.10", Fate::NeverRewritten),
-            (17, "10.96.0.10", 54, "10.244.1.2", Fate::Keep),
-            (17, "10.96.0.11", 53, "10.244.1.1", Fate::EndpointGone),
-            (17, "192.0.2.1", 30053, "10.244.1.1", Fate::Keep),
-            (17, "192.0.2.1", 30053, "10.244.1.2", Fate::EndpointGone),
-            (17, "10.96.0.99", 53, "10.244.1.2", Fate::Keep),
-            (6, "10.96.0.10", 53, "10.244.1.2", Fate::Keep),
-            (132, "10.96.0.10", 53, "10.244.1.2", Fate::Keep),
-        ];
-        for (proto, dst, dport, endpoint, fate) in cases {
-            let flow = flow(proto, dst, dport, endpoint);
-            assert_eq!(judge(&flow, &expected()), fate, "{flow:?}");
-        }
-    }
-}
+mod tests;

@@ -303,6 +303,24 @@ impl<'a> Attr<'a> {
         std::str::from_utf8(bytes).map_err(|_| Malformed("a name is not UTF-8"))
     }
 
+    /// A byte.
+    ///
+    /// # Errors
+    /// When it is not one.
+    pub fn u8(&self) -> Result<u8, Malformed> {
+        let &[byte] = self.payload else { return Err(Malformed("a byte is not one byte")) };
+        Ok(byte)
+    }
+
+    /// A short number in network order.
+    ///
+    /// # Errors
+    /// When it does not have two bytes.
+    pub fn u16(&self) -> Result<u16, Malformed> {
+        let bytes = self.payload.try_into().map_err(|_| Malformed("a number is not two bytes"))?;
+        Ok(u16::from_be_bytes(bytes))
+    }
+
     /// A number in network order.
     ///
     /// # Errors
@@ -409,6 +427,7 @@ mod tests {
                 let _ = verdict(&message);
                 for attr in message.attrs().flatten() {
                     let _ = (attr.text(), attr.u32(), attr.attrs().count());
+                    let _ = (attr.u8(), attr.u16());
                 }
             }
             let _ = attrs(&bytes).count();

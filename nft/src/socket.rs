@@ -1,9 +1,7 @@
 //! The kernel's nf_tables over a netlink socket: the only I/O of this crate.
 //!
-//! It knows messages, not what they are for. The kernel handles a request, and
-//! queues every answer to it, before `sendmsg` returns (a dump goes on inside
-//! `recvmsg`); so nothing here waits, and an empty queue means that an answer
-//! was lost.
+//! It knows messages, not what they are for; how they travel is in [`channel`].
+//! An empty queue means that an answer was lost.
 //!
 //! Invariant: the queue is emptied before anything is sent, and requests of
 //! ours have sequence numbers that no transaction reaches, so no answer is
@@ -11,14 +9,13 @@
 //! so, and as done only if it acknowledged the last message and no answer was
 //! lost.
 
+pub mod channel;
+
 use std::collections::BTreeMap;
-use std::io::{IoSlice, IoSliceMut};
-use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::sys::socket::{
-    self, AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, sockopt,
-};
+
+pub use channel::{Channel, OpenError};
 
 use crate::batch::{Batch, Sealed};
 use crate::elements::Elements;
@@ -30,44 +27,18 @@ use crate::wire::consts::{chain, elem, msg, rule, set, table};
 use crate::wire::decode::{self, DecodeError};
 use crate::wire::encode::begin_request;
 
-/// Room for one answer; the kernel makes none longer than 32 KiB by itself, and
-/// no object longer than one attribute.
-const ANSWER_MAX: usize = 128 * 1024;
 /// Room for the refusals of a whole transaction: one of them takes about 1 KiB.
 const RECEIVE_BUFFER: usize = 16 * 1024 * 1024;
-/// What a transaction may have where the kernel sets no limit.
-const UNLIMITED: usize = 1 << 30;
-/// What netlink keeps of the send buffer for itself.
-const SEND_OVERHEAD: usize = 32;
 /// How often a listing is begun again when somebody commits meanwhile.
 const LIST_ATTEMPTS: u32 = 10;
 /// The first sequence number of requests that are no transaction.
 const FIRST_REQUEST: u32 = 1 << 31;
 
-mod options {
-    //! The socket options that nix has no name for.
-    use nix::libc;
-    use nix::sys::socket::sockopt::SetBool;
-
-    /// `NETLINK_EXT_ACK`: say in words what was refused, and where.
-    #[derive(Clone, Copy, Debug)]
-    pub(super) struct ExtAck;
-    nix::setsockopt_impl!(ExtAck, libc::SOL_NETLINK, libc::NETLINK_EXT_ACK, bool, SetBool);
-
-    /// `NETLINK_CAP_ACK`: do not repeat the refused message.
-    #[derive(Clone, Copy, Debug)]
-    pub(super) struct CapAck;
-    nix::setsockopt_impl!(CapAck, libc::SOL_NETLINK, libc::NETLINK_CAP_ACK, bool, SetBool);
-}
-
 /// A socket to nf_tables of the network namespace it was opened in.
 #[derive(Debug)]
 pub struct Netlink {
-    fd: OwnedFd,
-    /// Whether the send buffer may grow past the machine's limit.
-    force: bool,
+    channel: Channel,
     next_request: u32,
-    buffer: Vec<u8>,
 }
 
 impl Netlink {
@@ -76,86 +47,9 @@ impl Netlink {
     /// # Errors
     /// When there is no such socket to be had.
     pub fn open() -> Result<Self, OpenError> {
-        let fd = socket::socket(
-            AddressFamily::Netlink,
-            SockType::Raw,
-            SockFlag::SOCK_CLOEXEC,
-            SockProtocol::NetlinkNetFilter,
-        )
-        .map_err(|errno| OpenError { step: "socket(NETLINK_NETFILTER)", errno })?;
-        let set = |step| move |errno| OpenError { step, errno };
-        socket::setsockopt(&fd, options::ExtAck, &true).map_err(set("NETLINK_EXT_ACK"))?;
-        socket::setsockopt(&fd, options::CapAck, &true).map_err(set("NETLINK_CAP_ACK"))?;
-        if socket::setsockopt(&fd, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
-            // A user namespace has the machine's limit, which cuts this off.
-            socket::setsockopt(&fd, sockopt::RcvBuf, &RECEIVE_BUFFER).map_err(set("SO_RCVBUF"))?;
-        }
-        let sndbuf = socket::getsockopt(&fd, sockopt::SndBuf).map_err(set("SO_SNDBUF"))?;
-        // The kernel keeps twice what is asked for.
-        let force = socket::setsockopt(&fd, sockopt::SndBufForce, &(sndbuf / 2)).is_ok();
-        if !force {
-            socket::setsockopt(&fd, sockopt::SndBuf, &UNLIMITED).map_err(set("SO_SNDBUF"))?;
-        }
-        Ok(Self { fd, force, next_request: FIRST_REQUEST, buffer: vec![0; ANSWER_MAX] })
+        let channel = Channel::open(RECEIVE_BUFFER)?;
+        Ok(Self { channel, next_request: FIRST_REQUEST })
     }
-
-    /// Bytes that can be sent with the buffer as it is.
-    fn send_room(&self) -> usize {
-        let sndbuf = socket::getsockopt(&self.fd, sockopt::SndBuf).unwrap_or(0);
-        sndbuf.saturating_sub(SEND_OVERHEAD)
-    }
-
-    /// Sends one datagram to the kernel, all of it or nothing.
-    fn send(&self, bytes: &[u8]) -> Result<(), Errno> {
-        let kernel = NetlinkAddr::new(0, 0);
-        let parts = [IoSlice::new(bytes)];
-        loop {
-            let fd = self.fd.as_raw_fd();
-            match socket::sendmsg(fd, &parts, &[], MsgFlags::empty(), Some(&kernel)) {
-                Err(Errno::EINTR) => {}
-                Err(errno) => return Err(errno),
-                Ok(_) => return Ok(()),
-            }
-        }
-    }
-
-    /// The next answer in the queue; `None` if it is empty.
-    fn receive(&mut self) -> Result<Option<&[u8]>, Errno> {
-        loop {
-            let mut parts = [IoSliceMut::new(&mut self.buffer)];
-            let fd = self.fd.as_raw_fd();
-            let received =
-                socket::recvmsg::<NetlinkAddr>(fd, &mut parts, None, MsgFlags::MSG_DONTWAIT);
-            let (len, from, cut) = match received {
-                Err(Errno::EINTR) => continue,
-                Err(Errno::EAGAIN) => return Ok(None),
-                Err(errno) => return Err(errno),
-                Ok(answer) => {
-                    (answer.bytes, answer.address, answer.flags.contains(MsgFlags::MSG_TRUNC))
-                }
-            };
-            // Other processes can write here too.
-            if from.is_some_and(|from| from.pid() != 0) {
-                continue;
-            }
-            return if cut { Err(Errno::EMSGSIZE) } else { Ok(self.buffer.get(..len)) };
-        }
-    }
-
-    /// Forgets whatever an earlier request left in the queue.
-    fn drain(&mut self) {
-        while !matches!(self.receive(), Ok(None)) {}
-    }
-}
-
-/// Why there is no socket.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("cannot open a socket to nf_tables: {step}: {errno}")]
-pub struct OpenError {
-    /// What was asked of the system.
-    pub step: &'static str,
-    /// Its answer.
-    pub errno: Errno,
 }
 
 impl Kernel for Netlink {
@@ -199,7 +93,7 @@ impl Kernel for Netlink {
     }
 
     fn send_limit(&self) -> usize {
-        if self.force { UNLIMITED } else { self.send_room() }
+        self.channel.send_limit()
     }
 }
 
@@ -262,10 +156,11 @@ impl Netlink {
         }
         nfnl::end_message(&mut bytes, &message);
 
-        self.drain();
-        self.send(&bytes).map_err(Failure::Errno)?;
+        self.channel.drain();
+        self.channel.send(&bytes).map_err(Failure::Errno)?;
         loop {
-            let answer = self.receive().map_err(Failure::Errno)?.ok_or(Failure::Unfinished)?;
+            let answer =
+                self.channel.receive().map_err(Failure::Errno)?.ok_or(Failure::Unfinished)?;
             for message in nfnl::messages(answer) {
                 let message = message.map_err(DecodeError::from)?;
                 if message.seq != seq {
@@ -372,11 +267,14 @@ impl Netlink {
             return Ok(());
         };
         self.make_room(bytes.len())?;
-        self.drain();
-        match self.send(bytes) {
+        self.channel.drain();
+        match self.channel.send(bytes) {
             Ok(()) => {}
             Err(Errno::EMSGSIZE) => {
-                return Err(CommitError::TooLarge { len: bytes.len(), limit: self.send_room() });
+                return Err(CommitError::TooLarge {
+                    len: bytes.len(),
+                    limit: self.channel.send_room(),
+                });
             }
             Err(errno) => return Err(CommitError::Send(errno)),
         }
@@ -406,12 +304,7 @@ impl Netlink {
         if len > limit {
             return Err(CommitError::TooLarge { len, limit });
         }
-        if self.force && len > self.send_room() {
-            // The kernel keeps twice what is asked for.
-            socket::setsockopt(&self.fd, sockopt::SndBufForce, &(len / 2 + SEND_OVERHEAD))
-                .map_err(CommitError::Send)?;
-        }
-        Ok(())
+        self.channel.make_room(len).map_err(CommitError::Send)
     }
 
     /// Every answer in the queue: errors, an acknowledgement, and after an
@@ -419,7 +312,7 @@ impl Netlink {
     fn answers(&mut self, last_seq: u32) -> Answers {
         let mut answers = Answers::default();
         loop {
-            let received = match self.receive() {
+            let received = match self.channel.receive() {
                 Ok(None) => return answers,
                 Ok(Some(received)) => received,
                 // The queue overflowed; what is in it still counts.

@@ -18,7 +18,7 @@ use closeby::model::{
     ServicePort, Slice, SliceName, SlicePort, TrafficPolicy, Zone,
 };
 use closeby_nft::statement::Interfaces;
-use closeby_nft::{Family, L4Proto, Name, Prefix};
+use closeby_nft::{Family, L4Proto, Name, Port, Prefix};
 use proptest::collection::{btree_set, vec};
 use proptest::option::weighted;
 use proptest::prelude::*;
@@ -113,6 +113,10 @@ fn service() -> impl Strategy<Value = Service> {
             ports,
             internal_policy: internal,
             external_policy: external,
+            health_check_node_port: match external {
+                TrafficPolicy::Local => Port::new(32_000),
+                TrafficPolicy::Cluster => None,
+            },
             ..Service::new(name)
         },
     )

@@ -10,24 +10,32 @@
 //!   are touched;
 //! - between two transactions is `minSyncPeriod`, unless the first one failed
 //!   or the second one repairs;
+//! - a UDP frontend that the kernel serves no longer is remembered there until
+//!   connection tracking was swept for it;
 //! - who wakes it when it says so does not turn in circles.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod owed;
+mod tables;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use closeby::compile::{Generation, compile_all};
-use closeby::model::{Change, Cluster, NodeName};
+use closeby::model::{Change, Cluster, Node, NodeName};
 use closeby::render::Rendered;
 use closeby::render::tables::sizes::Sizes;
 use closeby::render::tables::table_ids;
+use closeby::sync::effect::SweepJob;
 use closeby::sync::stages::Stage;
 use closeby::sync::{Effect, Input, Machine, Moment, Pace, Report};
 use closeby_nft::fake::Fake;
-use closeby_nft::judge::chains::reachable;
 use closeby_nft::kernel::{Kernel as _, ListError};
-use closeby_nft::{Data, Key, Name, Ruleset, Statement};
+use closeby_nft::{Data, Key, Name, Ruleset};
 
 use crate::small;
+use owed::Owed;
+pub use tables::ours;
+use tables::{met, others};
 
 /// How often the loop around the machine asks the kernel for its count.
 const POLL_EVERY: Duration = Duration::from_millis(50);
@@ -72,6 +80,8 @@ pub struct World {
     waiting: Option<Request>,
     list_faults: VecDeque<ListError>,
     truth: Cluster,
+    /// The Node that the machine runs on, as it was told last.
+    node: Option<Node>,
     rendered: BTreeMap<Generation, Ruleset>,
     /// What the kernel had of ours since the last publication.
     had: Vec<Ruleset>,
@@ -83,6 +93,7 @@ pub struct World {
     /// Whether somebody changed our tables since they were listed.
     is_tainted: bool,
     is_limited: bool,
+    owed: Owed,
 }
 
 impl World {
@@ -106,6 +117,7 @@ impl World {
             waiting: None,
             list_faults: VecDeque::new(),
             truth: Cluster::default(),
+            node: None,
             rendered: BTreeMap::new(),
             had: vec![Ruleset::default()],
             published: None,
@@ -114,13 +126,28 @@ impl World {
             is_repair: false,
             is_tainted: false,
             is_limited: send_limit < usize::MAX,
+            owed: Owed::default(),
         }
+    }
+
+    /// The same on what an agent before it left in the kernel.
+    #[must_use]
+    pub fn after(kernel: Fake) -> Self {
+        let mut world = Self::new(Duration::ZERO, usize::MAX);
+        world.had = vec![ours(kernel.ruleset())];
+        // What it left is of no generation of ours.
+        world.is_tainted = true;
+        world.kernel = kernel;
+        world
     }
 
     /// Objects change.
     pub fn change(&mut self, changes: &[Change]) {
         for change in changes {
             self.truth.apply(change.clone());
+            if let Some(node) = self.truth.node(&NodeName::from(small::NODE)) {
+                self.node = Some(node.clone());
+            }
         }
         self.step(Input::Changed(changes.to_vec()));
     }
@@ -170,7 +197,9 @@ impl World {
             }
             Request::Commit(stage) => {
                 let theirs = others(self.kernel.ruleset());
+                let before = self.kernel.ruleset().clone();
                 let mut outcome = self.kernel.commit(&stage.batch);
+                self.owed.committed(&before, self.kernel.ruleset(), self.is_tainted);
                 assert_eq!(others(self.kernel.ruleset()), theirs, "touched what is not ours");
                 let content = ours(self.kernel.ruleset());
                 if outcome.is_ok() && !self.is_limited {
@@ -194,6 +223,18 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Connection tracking is swept for the oldest job; nothing if there is none.
+    pub fn sweep(&mut self) {
+        if let Some(job) = self.owed.sweep() {
+            self.step(Input::Swept(job.generation));
+        }
+    }
+
+    /// The sweeps asked for and not done, oldest first.
+    pub fn sweeps(&self) -> impl Iterator<Item = &SweepJob> {
+        self.owed.sweeps()
     }
 
     /// Time passes; the machine is woken when it asked to be, and at every
@@ -249,8 +290,8 @@ impl World {
     /// The tables for the cluster, from nothing.
     #[must_use]
     pub fn wanted(&self) -> Ruleset {
-        let node = self.truth.node(&NodeName::from(small::NODE));
-        let plan = compile_all(&self.truth, &small::shared_facts(node));
+        let facts = small::shared_facts(self.node.as_ref(), self.truth.host());
+        let plan = compile_all(&self.truth, &facts);
         Rendered::nothing(Sizes::default()).next(&plan).ruleset().clone()
     }
 
@@ -272,6 +313,10 @@ impl World {
                     self.request(Request::Commit(stage));
                 }
                 Effect::Publish(snapshot) => self.publish(snapshot.generation),
+                Effect::Sweep(job) => {
+                    assert_eq!(Some(job.generation), self.published, "a sweep before its rules");
+                    self.owed.asked(*job);
+                }
                 Effect::Report(report) => {
                     self.is_repair = match &report {
                         Report::Drift { .. } => true,
@@ -300,60 +345,6 @@ impl World {
         self.published = Some(generation);
         self.had = vec![ours(self.kernel.ruleset())];
     }
-}
-
-/// What packets can meet of a ruleset: while a change goes on, there are also
-/// chains that nothing leads to yet, or any more, and sets that only those use.
-fn met(ruleset: &Ruleset) -> Ruleset {
-    let mut met = ruleset.clone();
-    for table in met.tables.values_mut() {
-        let in_use: BTreeSet<Vec<u8>> =
-            ["classes", "node-classes", "local-classes", "node-local-classes"]
-                .iter()
-                .filter_map(|map| table.sets.get(*map))
-                .flat_map(|set| set.elements.values())
-                .filter_map(|data| match data {
-                    Data::Value(class) => Some(class.0.to_vec()),
-                    Data::None | Data::Verdict(_) => None,
-                })
-                .collect();
-        for map in ["entries", "picks"] {
-            if let Some(set) = table.sets.get_mut(map) {
-                let kept = set.elements.iter().filter(|(class, _)| in_use.contains(&class.0[..]));
-                set.elements = kept.map(|(class, data)| (class, data.clone())).collect();
-            }
-        }
-        let bases = table.chains.iter().filter(|(_, chain)| chain.hook.is_some());
-        let reached: BTreeSet<Name> = bases
-            .flat_map(|(base, _)| reachable(table, base).into_iter().chain([base]))
-            .cloned()
-            .collect();
-        let chains = table.chains.iter().filter(|(name, _)| reached.contains(*name));
-        table.chains = chains.map(|(name, chain)| (name.clone(), chain.clone())).collect();
-        let rules = table.chains.values().flat_map(|chain| &chain.rules);
-        let used: BTreeSet<&Name> = rules.flatten().filter_map(Statement::set).collect();
-        let sets = table.sets.iter().filter(|(name, _)| used.contains(name));
-        table.sets = sets.map(|(name, set)| (name.clone(), set.clone())).collect();
-    }
-    met
-}
-
-/// Our tables.
-#[must_use]
-pub fn ours(ruleset: &Ruleset) -> Ruleset {
-    let ids = table_ids();
-    part(ruleset, |id| ids.contains(id))
-}
-
-/// Everybody else's.
-fn others(ruleset: &Ruleset) -> Ruleset {
-    let ids = table_ids();
-    part(ruleset, |id| !ids.contains(id))
-}
-
-fn part(ruleset: &Ruleset, keep: impl Fn(&closeby_nft::TableId) -> bool) -> Ruleset {
-    let tables = ruleset.tables.iter().filter(|(id, _)| keep(id));
-    Ruleset { tables: tables.map(|(id, table)| (id.clone(), table.clone())).collect() }
 }
 
 fn edit(ruleset: &mut Ruleset, what: Foreign) {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use closeby::compile::{DetectLocal, Facts, LocalAddresses, MarkBit, NodePortAddresses};
 use closeby::model::{
-    Change, Endpoint, Hints, Life, Node, NodeName, PortName, Service, ServiceName, ServicePort,
-    Slice, SliceName, SlicePort, TrafficPolicy, Zone,
+    Change, Endpoint, Hints, HostAddresses, Life, Node, NodeName, Note, PortName, Service,
+    ServiceName, ServicePort, Slice, SliceName, SlicePort, TrafficPolicy, Zone,
 };
 use closeby_nft::{Family, L4Proto, Port, Prefix};
 use proptest::prelude::*;
@@ -15,11 +15,15 @@ use proptest::prelude::*;
 /// The node that looks.
 pub const NODE: &str = "n1";
 
-/// What the node is; its zone is its Node's.
+/// What the node is; its zone is its Node's, and NodePorts are served on all
+/// addresses of its host and on one more.
 #[must_use]
-pub fn facts(node: Option<&Node>) -> Facts {
-    let local = |family| LocalAddresses::These([address(family, 9, 1)].into());
-    Facts {
+pub fn facts(node: Option<&Node>, host: &HostAddresses) -> (Facts, Vec<Note>) {
+    let local = |family| {
+        let of_host = host.iter().filter(|addr| Family::of(*addr) == family);
+        LocalAddresses::These(of_host.chain([address(family, 9, 1)]).collect())
+    };
+    let facts = Facts {
         node: NodeName::from(NODE),
         zone: node.and_then(|node| node.zone.clone()),
         families: Family::BOTH.into(),
@@ -29,7 +33,8 @@ pub fn facts(node: Option<&Node>) -> Facts {
         node_port_addresses: NodePortAddresses { ip: local(Family::Ip), ip6: local(Family::Ip6) },
         primary_addresses: [].into(),
         service_cidrs: [].into(),
-    }
+    };
+    (facts, Vec::new())
 }
 
 /// Some changes that come together.
@@ -50,7 +55,14 @@ pub fn change() -> impl Strategy<Value = Change> {
         1 => (0..4u8, any::<bool>()).prop_map(|(name, six)| Change::SliceGone(slice_name(name, six))),
         1 => (0..3u8).prop_map(|zone| Change::Node(node(zone))),
         1 => Just(Change::NodeGone(NodeName::from(NODE))),
+        1 => (2..5u8).prop_map(|last| Change::Host(host(last))),
     ]
+}
+
+/// The host's addresses, numbered from 2 to this.
+#[must_use]
+pub fn host(last: u8) -> HostAddresses {
+    (2..=last).flat_map(|number| Family::BOTH.map(|family| address(family, 9, number))).collect()
 }
 
 /// A Service of both families; those of numbers 0 and 3 contest a node port.
@@ -65,7 +77,7 @@ pub fn service(name: u8, node_port: bool, is_local: bool) -> Service {
         cluster_ips: Family::BOTH.map(|family| address(family, 96, name)).to_vec(),
         ports: vec![ServicePort {
             name: PortName::from("http"),
-            proto: L4Proto::Tcp,
+            proto: proto(name),
             port: port(80),
             node_port: node_port.then(|| port(30_000 + u16::from(name % 3))),
         }],
@@ -85,6 +97,11 @@ pub fn service(name: u8, node_port: bool, is_local: bool) -> Service {
     }
 }
 
+/// One of the Services is for datagrams.
+fn proto(name: u8) -> L4Proto {
+    if name == 2 { L4Proto::Udp } else { L4Proto::Tcp }
+}
+
 /// The slice of one family of a Service, with so many endpoints.
 #[must_use]
 pub fn slice(name: u8, six: bool, count: u8) -> Slice {
@@ -102,7 +119,7 @@ pub fn slice(name: u8, six: bool, count: u8) -> Slice {
         family,
         ports: vec![SlicePort {
             name: PortName::from("http"),
-            proto: L4Proto::Tcp,
+            proto: proto(name),
             port: port(8080),
         }],
         endpoints: (0..count).map(endpoint).collect(),
@@ -143,6 +160,6 @@ fn port(number: u16) -> Port {
 
 /// Shared facts, for renderings from nothing.
 #[must_use]
-pub fn shared_facts(node: Option<&Node>) -> Arc<Facts> {
-    Arc::new(facts(node))
+pub fn shared_facts(node: Option<&Node>, host: &HostAddresses) -> Arc<Facts> {
+    Arc::new(facts(node, host).0)
 }

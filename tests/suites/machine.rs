@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use closeby::model::{Change, Kind, NodeName};
+use closeby::compile::Generation;
+use closeby::model::{Change, HostAddresses, Kind, NodeName};
 use closeby::sync::run::{Event, run};
 use closeby::sync::{Input, Machine, Moment, Pace, Report};
 use closeby_nft::fake::{Fake, Fault};
@@ -364,6 +365,46 @@ impl Kernel for Counting {
     }
 }
 
+#[test]
+fn what_the_node_is_changes_in_one_generation() {
+    let mut world = settled(Duration::ZERO, usize::MAX);
+    let first = world.machine.plan().map(|plan| plan.generation);
+    world.change(&[Change::Host(small::host(4)), Change::Node(small::node(1))]);
+    world.settle(FEW);
+    let second = world.machine.plan().map(|plan| plan.generation);
+    assert_eq!(second, first.map(Generation::next));
+    // All addresses gone, as on an interface that flaps: followed, there and back.
+    for host in [HostAddresses::default(), small::host(4)] {
+        world.change(&[Change::Host(host)]);
+        world.settle(FEW);
+    }
+    assert_eq!(failures(&world), [""; 0]);
+}
+
+#[test]
+fn what_no_plan_depends_on_makes_no_generation() {
+    let mut world = settled(Duration::ZERO, usize::MAX);
+    let newest = |world: &World| world.machine.plan().map(|plan| plan.generation);
+    let (generation, asked) = (newest(&world), world.requests.len());
+    let mut stranger = small::node(2);
+    stranger.name = NodeName::from("n9");
+    let node = NodeName::from(small::NODE);
+    for change in
+        [Change::Host(HostAddresses::default()), Change::Node(stranger), Change::NodeGone(node)]
+    {
+        world.change(&[change]);
+        assert!(!world.is_waiting() && world.is_settled());
+    }
+    assert_eq!(newest(&world), generation);
+    assert_eq!(world.requests.len(), asked);
+    let notes = world.reports.iter().filter_map(|(_, report)| match report {
+        Report::Notes(notes) => Some(notes.iter().map(ToString::to_string)),
+        _ => None,
+    });
+    let gone = notes.flatten().filter(|note| note.starts_with("Node n1: is gone; its zone"));
+    assert_eq!(gone.count(), 1);
+}
+
 /// Objects that change nothing, one after the other, more often than the loop
 /// polls: it must poll all the same.
 #[test]
@@ -383,7 +424,8 @@ fn events_without_a_pause_do_not_keep_it_from_looking() {
         sender.send(Event::Stop)
     });
     let published = Arc::new(ArcSwapOption::empty());
-    run(&mut machine, &mut kernel, &events, &published, &mut |_, _| true);
+    let (sweeper, _) = unbounded();
+    run(&mut machine, &mut kernel, &events, &published, &sweeper, &mut |_, _| true);
     drop(events);
     assert!(flood.join().is_ok(), "the flood ends");
     assert!(kernel.asked >= 4, "asked {} times", kernel.asked);

@@ -155,6 +155,7 @@ fn same(one: &Made, other: &Made) -> Result<(), TestCaseError> {
     prop_assert_eq!(&one.snapshot.targets, &other.snapshot.targets);
     prop_assert_eq!(&one.snapshot.sources, &other.snapshot.sources);
     prop_assert_eq!(&one.snapshot.cluster_ips, &other.snapshot.cluster_ips);
+    prop_assert_eq!(&one.snapshot.health, &other.snapshot.health);
     Ok(())
 }
 

@@ -35,6 +35,8 @@ enum Event {
     Answer,
     /// Somebody else commits before the kernel's answer is read.
     AnswerAfter(Foreign),
+    /// Connection tracking is swept.
+    Swept,
     /// Time passes.
     Pass(u64),
 }
@@ -85,6 +87,7 @@ fn event() -> impl Strategy<Value = Event> {
         3 => select(FOREIGN.to_vec()).prop_map(Event::Foreign),
         8 => Just(Event::Answer),
         2 => select(FOREIGN.to_vec()).prop_map(Event::AnswerAfter),
+        4 => Just(Event::Swept),
         4 => prop_oneof![0..60u64, 900..1100u64, 0..100_000u64].prop_map(Event::Pass),
     ]
 }
@@ -117,6 +120,7 @@ fn play(told: usize, min_sync_ms: u64, limit: usize, events: &[Event]) -> World 
             Event::Foreign(what) => world.foreign(*what),
             Event::Answer => world.answer(),
             Event::AnswerAfter(what) => world.answer_after(Some(*what)),
+            Event::Swept => world.sweep(),
             Event::Pass(ms) => world.pass(Duration::from_millis(*ms)),
         }
     }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
+use closeby::compile::Generation;
 use closeby::model::{Change, Kind};
 use closeby::render::tables::table_ids;
 use closeby::sync::{Effect, Input, Machine, Moment, Report};
@@ -91,6 +92,7 @@ fn inputs(world: &mut World) -> Vec<(&'static str, Input)> {
         ("changed: the same again", Input::Changed(vec![])),
         ("changed", Input::Changed(vec![Change::Slice(small::slice(1, true, 1))])),
         ("changed: all told", Input::Changed(objects())),
+        ("changed: the host's addresses", Input::Changed(vec![Change::Host(small::host(3))])),
         ("listed: nothing there", Input::Listed(Ok(empty))),
         ("listed: as it is", Input::Listed(Ok(listing))),
         ("listed: socket failed", list_failed(ListError::Socket(Errno::ENOBUFS))),
@@ -105,6 +107,7 @@ fn inputs(world: &mut World) -> Vec<(&'static str, Input)> {
         ("denied", failed(CommitError::Denied)),
         ("answer lost", failed(CommitError::Unknown(Errno::ENOBUFS))),
         ("not sent", failed(CommitError::Send(Errno::ENOBUFS))),
+        ("swept", Input::Swept(Generation(1))),
         ("polled: the same", Input::Polled(Ok(GenId(count)))),
         ("polled: another", Input::Polled(Ok(GenId(count + 1)))),
         ("polled: failed", Input::Polled(Err(ListError::Socket(Errno::EBADF)))),
@@ -116,6 +119,7 @@ fn word(effect: &Effect) -> String {
         Effect::List => "list".to_owned(),
         Effect::Commit(stage) => format!("commit {} operations", stage.delta.ops.len()),
         Effect::Publish(snapshot) => format!("publish {}", snapshot.generation),
+        Effect::Sweep(job) => format!("sweep for {} frontends", job.expected.len()),
         Effect::Report(Report::Committed { generation, .. }) => format!("tell of {generation}"),
         Effect::Report(Report::Failed { why, .. }) => format!("tell: {why}"),
         Effect::Report(Report::Stuck { why }) => format!("stuck: {why}"),

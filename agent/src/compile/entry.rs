@@ -3,11 +3,14 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use closeby_nft::{Family, Prefix};
+use closeby_nft::{Family, L4Proto, Prefix};
 
 use super::claims::{self, Claims};
 use super::facts::Facts;
-use super::plan::{Entry, Frontend, Masquerade, Pool, PortPlan, Reach, Served, ServicePlan, Way};
+use super::health::health_port;
+use super::plan::{
+    Entry, Frontend, Masquerade, Pool, PortPlan, Reach, Served, ServicePlan, Serving, Way,
+};
 use super::pool::{self, Candidate};
 use super::select;
 use crate::model::{Cluster, Note, ObjectRef, Service, ServiceName, ServicePort, TrafficPolicy};
@@ -54,7 +57,7 @@ pub fn service_plan(
             ports.push(plan);
         }
     }
-    ServicePlan { ports, notes }
+    ServicePlan { ports, health: health_port(service, cluster, facts), notes }
 }
 
 /// The pools of one port and what follows from them.
@@ -111,6 +114,10 @@ impl Decided {
             on_node: reachable.collect(),
             cluster: self.cluster.clone(),
             local: self.local.clone(),
+            serving: match port.proto {
+                L4Proto::Udp => select::serving(candidates),
+                L4Proto::Tcp | L4Proto::Sctp => Serving::default(),
+            },
         }
     }
 

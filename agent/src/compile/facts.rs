@@ -38,6 +38,22 @@ pub struct Facts {
 pub const SERVICE_CIDRS_MAX: usize = 16;
 
 impl Facts {
+    /// A node of which nothing is known, with kube-proxy's settings.
+    #[must_use]
+    pub fn new(node: NodeName) -> Self {
+        Self {
+            node,
+            zone: None,
+            families: Family::BOTH.into(),
+            detect_local: DetectLocal::Unknown,
+            masquerade_all: false,
+            masquerade_mark: MarkBit::DEFAULT,
+            node_port_addresses: NodePortAddresses::ALL_LOCAL,
+            primary_addresses: BTreeSet::new(),
+            service_cidrs: BTreeSet::new(),
+        }
+    }
+
     /// The ServiceCIDRs of a family whose unallocated addresses lead nowhere.
     pub fn service_cidrs_of(&self, family: Family) -> impl Iterator<Item = Prefix> {
         let mine = self.service_cidrs.iter().filter(move |cidr| cidr.family() == family);

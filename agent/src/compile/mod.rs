@@ -11,6 +11,7 @@
 pub mod claims;
 pub mod entry;
 pub mod facts;
+pub mod health;
 pub mod judge;
 pub mod plan;
 pub mod pool;
@@ -20,9 +21,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub use facts::{DetectLocal, Facts, LocalAddresses, MarkBit, NodePortAddresses};
+pub use health::HealthPort;
 pub use plan::{
     Backend, Entry, Frontend, Generation, Masquerade, NodePlan, Pool, PortPlan, Reach, Served,
-    ServicePlan, Way, Why,
+    ServicePlan, Serving, Way, Why,
 };
 
 use crate::model::{Cluster, Dirty, Service, ServiceName};

@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::claims::Claims;
 use super::facts::Facts;
+use super::health::HealthPort;
 use crate::model::{NodeName, Note, PortName, ServiceName, Zone};
 
 /// Counts the plans of one run of the agent. 0 is the empty one.
@@ -91,6 +92,8 @@ impl NodePlan {
 pub struct ServicePlan {
     /// Its ports, one a family each.
     pub ports: Vec<PortPlan>,
+    /// Where its load balancer asks for endpoints of this node.
+    pub health: Option<HealthPort>,
     /// What was left out, and why.
     pub notes: Vec<Note>,
 }
@@ -112,6 +115,8 @@ pub struct PortPlan {
     pub local: Pool,
     /// Endpoints of this node in any pool, which may meet themselves there.
     pub on_node: Vec<Backend>,
+    /// Who keeps the flows it has. For UDP alone; empty otherwise.
+    pub serving: Serving,
 }
 
 impl PortPlan {
@@ -236,6 +241,16 @@ pub struct Pool {
     pub backends: Arc<[Backend]>,
     /// Why these.
     pub why: Why,
+}
+
+/// Every endpoint that serves, ready or draining, by how far it is: topology
+/// chooses among them for new flows, and ends none. In order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Serving {
+    /// Anywhere.
+    pub cluster: Arc<[Backend]>,
+    /// On this node.
+    pub local: Arc<[Backend]>,
 }
 
 /// One endpoint's address and port.

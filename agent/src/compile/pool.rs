@@ -53,7 +53,8 @@ pub fn candidates<'a>(
     found
 }
 
-fn is_on_node(endpoint: &Endpoint, facts: &Facts) -> bool {
+/// Whether an endpoint is on this node; without a node's name it is nowhere.
+pub(super) fn is_on_node(endpoint: &Endpoint, facts: &Facts) -> bool {
     endpoint.node.as_ref().is_some_and(|node| *node == facts.node)
 }
 

@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use super::facts::Facts;
-use super::plan::{Backend, Pool, Why};
+use super::plan::{Backend, Pool, Serving, Why};
 use super::pool::Candidate;
 use crate::model::{Life, Zone};
 
@@ -60,6 +60,19 @@ pub fn local_pool(candidates: &[Candidate<'_>]) -> Pool {
 #[must_use]
 pub fn any_usable(candidates: &[Candidate<'_>]) -> bool {
     candidates.iter().any(|candidate| candidate.life != Life::Down)
+}
+
+/// Who keeps the flows it has.
+#[must_use]
+pub fn serving(candidates: &[Candidate<'_>]) -> Serving {
+    let serves = || candidates.iter().filter(|candidate| candidate.life != Life::Down);
+    Serving {
+        cluster: serves().map(|candidate| candidate.backend).collect(),
+        local: serves()
+            .filter(|candidate| candidate.on_node)
+            .map(|candidate| candidate.backend)
+            .collect(),
+    }
 }
 
 /// The zone whose endpoints alone are used, or why there is none.

@@ -12,8 +12,7 @@ use closeby_nft::{Family, Prefix};
 
 use super::{DetectLocalMode, NodePortEntry, Settings, has_family};
 use crate::compile::{DetectLocal, Facts, LocalAddresses, NodePortAddresses};
-use crate::host::HostAddresses;
-use crate::model::{Node, NodeName, Note, ObjectRef};
+use crate::model::{HostAddresses, Node, NodeName, Note, ObjectRef};
 
 /// The facts that a plan depends on, and notes on what is missing for them.
 #[must_use]

@@ -4,8 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::compile::{DetectLocal, Facts, LocalAddresses, NodePortAddresses};
-use crate::host::HostAddresses;
-use crate::model::{Node, Note, Zone};
+use crate::model::{HostAddresses, Node, Note, Zone};
 
 const HEAD: &str = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n";
 
@@ -292,6 +291,23 @@ fn without_a_node_there_are_facts_all_the_same() {
         "{}",
         notes(&told)
     );
+}
+
+/// As on an interface that flaps: whatever else is there, nothing else serves.
+#[test]
+fn without_the_nodes_address_node_ports_are_served_nowhere() {
+    let name = "node-a".into();
+    let settings = parse("nodePortAddresses: [primary, 10.0.0.0/8, '::/0']").unwrap();
+    let host = ["127.0.0.1", "172.16.0.1"].map(|addr| addr.parse().unwrap()).into_iter().collect();
+    let object = node(&["192.168.0.1", "fd00::1"]);
+    let (facts, told) = facts(&settings, &name, Some(&object), &Family::BOTH.into(), &host);
+    let ports = facts.node_port_addresses;
+    assert_eq!(ports.ip, LocalAddresses::These([].into()));
+    assert_eq!(ports.ip6, LocalAddresses::All);
+    assert!(notes(&told).ends_with(
+        "Node node-a: nodePortAddresses: no IPv4 address of this host but loopback ones is \
+         inside 192.168.0.1/32, 10.0.0.0/8; no NodePort is served there"
+    ));
 }
 
 proptest! {

@@ -6,10 +6,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use closeby_nft::Prefix;
-use imbl::GenericHashMap;
 use imbl::shared_ptr::DefaultSharedPtr;
+use imbl::{GenericHashMap, OrdMap};
 
-use crate::compile::{Backend, Facts, Frontend, Generation};
+use crate::compile::{Backend, Facts, Frontend, Generation, HealthPort};
+use crate::model::ServiceName;
 
 /// A map that is only looked up in, never listed: found faster by hash than by
 /// order, and copied as cheaply.
@@ -84,6 +85,8 @@ pub struct Snapshot {
     /// Every ClusterIP, and how many frontends it has: other ports of it are
     /// refused.
     pub cluster_ips: Lookup<IpAddr, u32>,
+    /// Where load balancers ask for endpoints of this node.
+    pub health: OrdMap<ServiceName, HealthPort>,
 }
 
 /// What happens to a new connection.
@@ -115,6 +118,7 @@ impl Snapshot {
             targets: Lookup::default(),
             sources: Lookup::default(),
             cluster_ips: Lookup::default(),
+            health: OrdMap::new(),
         }
     }
 }

@@ -5,6 +5,6 @@ pub mod kernel;
 pub mod lock;
 pub mod probe;
 
-pub use addresses::HostAddresses;
+pub use addresses::{AddressError, AddressWatch};
 pub use kernel::families;
 pub use lock::{Lock, LockError};

@@ -1,7 +1,8 @@
-//! One validated fact from the API.
+//! One validated fact: from the API, or about this host.
 
 use std::fmt;
 
+use super::host::HostAddresses;
 use super::name::{NodeName, ServiceCidrName, ServiceName, SliceName};
 use super::node::Node;
 use super::service::Service;
@@ -23,6 +24,8 @@ pub enum Change {
     Node(Node),
     /// A Node is gone.
     NodeGone(NodeName),
+    /// This host has these addresses, and no others.
+    Host(HostAddresses),
     /// A ServiceCIDR is there, or changed.
     ServiceCidr(ServiceCidr),
     /// A ServiceCIDR is gone.

@@ -1,4 +1,5 @@
-//! Everything the API has told, and which Services a change touches.
+//! Everything the API and the host have told, and which Services a change
+//! touches.
 //!
 //! Holds ground state only: nothing here is derived from anything else here,
 //! so the same facts in any order make the same value.
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use closeby_nft::Prefix;
 
 use super::change::{Change, Kind};
+use super::host::HostAddresses;
 use super::name::{NodeName, ServiceCidrName, ServiceName, SliceName, Zone};
 use super::node::Node;
 use super::service::Service;
@@ -26,6 +28,7 @@ pub struct Cluster {
     /// deletion may come without one.
     slice_service: BTreeMap<SliceName, ServiceName>,
     nodes: BTreeMap<NodeName, Node>,
+    host: HostAddresses,
     service_cidrs: BTreeMap<ServiceCidrName, ServiceCidr>,
     listed: BTreeSet<Kind>,
     texts: Texts,
@@ -38,6 +41,8 @@ pub struct Dirty {
     pub services: BTreeSet<ServiceName>,
     /// Nodes that came, changed or went.
     pub nodes: BTreeSet<NodeName>,
+    /// Whether this host's addresses changed.
+    pub host: bool,
     /// Whether a ServiceCIDR came, changed or went.
     pub service_cidrs: bool,
 }
@@ -46,13 +51,14 @@ impl Dirty {
     /// Whether nothing was touched.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.services.is_empty() && self.nodes.is_empty() && !self.service_cidrs
+        *self == Self::default()
     }
 
     /// Adds what another change touched.
     pub fn merge(&mut self, other: Self) {
         self.services.extend(other.services);
         self.nodes.extend(other.nodes);
+        self.host |= other.host;
         self.service_cidrs |= other.service_cidrs;
     }
 }
@@ -81,6 +87,10 @@ impl Cluster {
                 if self.nodes.remove(&name).is_some() {
                     dirty.nodes.insert(name);
                 }
+            }
+            Change::Host(addresses) => {
+                dirty.host = self.host != addresses;
+                self.host = addresses;
             }
             Change::ServiceCidr(cidr) => {
                 dirty.service_cidrs = self.service_cidrs.get(&cidr.name) != Some(&cidr);
@@ -135,6 +145,12 @@ impl Cluster {
     #[must_use]
     pub fn nodes(&self) -> &BTreeMap<NodeName, Node> {
         &self.nodes
+    }
+
+    /// The addresses of this host.
+    #[must_use]
+    pub fn host(&self) -> &HostAddresses {
+        &self.host
     }
 
     /// The prefixes of all ServiceCIDRs.

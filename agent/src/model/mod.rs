@@ -1,10 +1,12 @@
-//! Ground state: what the API says, validated and slim, and nothing derived.
+//! Ground state: what the API and the host say, validated and slim, and
+//! nothing derived.
 //!
 //! PURE: no I/O, no clock, no chance. Kubernetes' words live here.
 
 pub mod address;
 pub mod change;
 pub mod cluster;
+pub mod host;
 pub mod name;
 pub mod node;
 pub mod note;
@@ -15,6 +17,7 @@ pub mod slice;
 pub use address::{is_endpoint, is_service_address, read_address, read_prefix};
 pub use change::{Change, Kind};
 pub use cluster::{Cluster, Dirty};
+pub use host::HostAddresses;
 pub use name::{
     NodeName, PortName, ServiceCidrName, ServiceName, ServicePortName, SliceName, Zone,
 };

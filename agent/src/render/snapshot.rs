@@ -16,20 +16,22 @@ pub fn snapshot(before: &Snapshot, previous: &NodePlan, plan: &NodePlan) -> Snap
     let (mut gone, mut here) = (Vec::new(), Vec::new());
     for item in previous.services.diff(&plan.services) {
         match item {
-            DiffItem::Add(_, new) => here.push(new),
-            DiffItem::Remove(_, old) => gone.push(old),
-            DiffItem::Update { old: (_, old), new: (_, new) } => {
-                gone.push(old);
-                here.push(new);
+            DiffItem::Add(name, new) => here.push((name, new)),
+            DiffItem::Remove(name, old) => gone.push((name, old)),
+            DiffItem::Update { old: (name, old), new: (_, new) } => {
+                gone.push((name, old));
+                here.push((name, new));
             }
         }
     }
     // All that goes first: a frontend may pass from one Service to another.
-    for port in gone.iter().flat_map(|service| &service.ports) {
-        remove(&mut next, port);
+    for (name, service) in gone {
+        next.health.remove(name);
+        service.ports.iter().for_each(|port| remove(&mut next, port));
     }
-    for port in here.iter().flat_map(|service| &service.ports) {
-        insert(&mut next, port);
+    for (name, service) in here {
+        next.health.extend(service.health.iter().map(|health| (name.clone(), health.clone())));
+        service.ports.iter().for_each(|port| insert(&mut next, port));
     }
     next
 }

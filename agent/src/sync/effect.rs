@@ -3,14 +3,15 @@
 
 use std::sync::Arc;
 
+use closeby_conntrack::Expected;
 use closeby_nft::GenId;
 use closeby_nft::kernel::{CommitError, ListError, Listing, Receipt};
 
 use super::pace::Moment;
 use super::stages::Stage;
-use crate::compile::Generation;
+use crate::compile::{Facts, Generation};
 use crate::fastpath::Snapshot;
-use crate::model::{Change, Note};
+use crate::model::{Change, HostAddresses, Note};
 
 /// What happened.
 #[derive(Clone, Debug)]
@@ -23,6 +24,9 @@ pub enum Input {
     Committed(Result<Receipt, CommitError>),
     /// The kernel's count of transactions, or why it cannot be asked.
     Polled(Result<GenId, ListError>),
+    /// Connection tracking was swept as every [`Effect::Sweep`] up to this
+    /// generation asked.
+    Swept(Generation),
 }
 
 /// What is to be done.
@@ -34,8 +38,30 @@ pub enum Effect {
     Commit(Arc<Stage>),
     /// Let readers see this.
     Publish(Box<Snapshot>),
+    /// Sweep connection tracking; answer with [`Input::Swept`], some time.
+    Sweep(Box<SweepJob>),
     /// Tell the operator.
     Report(Report),
+}
+
+impl Effect {
+    /// Tells the operator these, if there are any.
+    pub(super) fn notes(notes: Vec<Note>) -> Option<Self> {
+        (!notes.is_empty()).then_some(Self::Report(Report::Notes(notes)))
+    }
+}
+
+/// What to sweep connection tracking for.
+#[derive(Clone, Debug)]
+pub struct SweepJob {
+    /// The generation that asks for it; the kernel has it.
+    pub generation: Generation,
+    /// The frontends, and who may own flows to them.
+    pub expected: Expected,
+    /// The node it is for, which says where NodePorts are served.
+    pub facts: Arc<Facts>,
+    /// The addresses that its host has.
+    pub host: HostAddresses,
 }
 
 /// What an operator may want to know.
@@ -71,6 +97,6 @@ pub enum Report {
         /// How many operations the repair takes.
         ops: usize,
     },
-    /// What was left out of the plan, and why.
+    /// What was left out of the plan, or is missing for it, and why.
     Notes(Vec<Note>),
 }

@@ -14,23 +14,19 @@ use closeby_nft::delta::diff;
 use closeby_nft::kernel::{Advice, CommitError, ListError, Listing, Receipt};
 use closeby_nft::{GenId, Ruleset};
 
+use super::desired::Desired;
 use super::effect::{Effect, Input, Report};
+use super::own_node::{FactsOf, OwnNode};
 use super::pace::{Moment, Pace};
 use super::stages::{Stage, stages};
-use crate::compile::{Facts, Generation, NodePlan, compile};
-use crate::fastpath::Snapshot;
-use crate::model::{Cluster, Dirty, Node, NodeName};
-use crate::render::Rendered;
-use crate::render::snapshot::snapshot;
+use super::sweeps::Sweeps;
+use crate::compile::{Facts, Generation, NodePlan};
+use crate::model::{Cluster, Dirty, NodeName};
 use crate::render::tables::sizes::Sizes;
-
-/// How the node and its settings become facts, given its Node object.
-pub type FactsOf = Box<dyn Fn(Option<&Node>) -> Facts + Send>;
 
 /// The machine.
 pub struct Machine {
-    node: NodeName,
-    facts_of: FactsOf,
+    node: OwnNode,
     /// The most bytes a transaction may have, as the socket says; see [`stages`].
     send_limit: usize,
     /// The same as the last one that was too large taught it.
@@ -40,6 +36,7 @@ pub struct Machine {
     desired: Option<Desired>,
     /// The generation that readers see.
     published: Option<Generation>,
+    sweeps: Sweeps,
     state: State,
     pace: Pace,
 }
@@ -48,14 +45,6 @@ impl std::fmt::Debug for Machine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Machine").field("node", &self.node).field("state", &self.state).finish()
     }
-}
-
-/// The newest decision and its renderings.
-#[derive(Clone, Debug)]
-struct Desired {
-    plan: NodePlan,
-    rendered: Rendered,
-    snapshot: Snapshot,
 }
 
 /// What we know of the kernel.
@@ -101,14 +90,14 @@ impl Machine {
     #[must_use]
     pub fn new(node: NodeName, facts_of: FactsOf, pace: Pace, send_limit: usize) -> Self {
         Self {
-            node,
-            facts_of,
+            node: OwnNode::new(node, facts_of),
             send_limit,
             limit: send_limit,
             cluster: Cluster::default(),
             dirty: Dirty::default(),
             desired: None,
             published: None,
+            sweeps: Sweeps::default(),
             state: State::Unknown { suspect: None },
             pace,
         }
@@ -120,12 +109,14 @@ impl Machine {
         match input {
             Input::Changed(changes) => {
                 for change in changes {
+                    self.node.remember(&change);
                     self.dirty.merge(self.cluster.apply(change));
                 }
             }
             Input::Listed(outcome) => self.listed(outcome, now, &mut effects),
             Input::Committed(outcome) => self.committed(outcome, now, &mut effects),
             Input::Polled(outcome) => self.polled(outcome.ok(), now),
+            Input::Swept(generation) => self.sweeps.swept(generation),
         }
         self.advance(now, &mut effects);
         effects
@@ -165,8 +156,11 @@ impl Machine {
             }
             State::Known { installed, .. } if now >= self.pace.next_commit() => {
                 let first = self.desired.is_none().then(|| Sizes::of(installed));
+                if first.is_some() {
+                    self.sweeps.inherit(installed);
+                }
                 if first.is_some() || !self.dirty.is_empty() {
-                    effects.extend(self.decide(first));
+                    self.decide(first, effects);
                 }
                 self.reconcile(now, effects);
             }
@@ -174,29 +168,29 @@ impl Machine {
         }
     }
 
-    /// Makes the next plan and its renderings.
-    fn decide(&mut self, sizes: Option<Sizes>) -> Option<Effect> {
-        let facts = self.facts();
+    /// Makes the next plan and its renderings, unless what changed is nothing
+    /// that a plan depends on.
+    fn decide(&mut self, sizes: Option<Sizes>, effects: &mut Vec<Effect>) {
+        let facts = self.facts(effects);
         let dirty = std::mem::take(&mut self.dirty);
-        let before = self.desired.take().unwrap_or_else(|| Desired {
-            plan: NodePlan::empty(facts.clone()),
-            rendered: Rendered::nothing(sizes.unwrap_or_default()),
-            snapshot: Snapshot::empty(facts.clone()),
-        });
-        let plan = compile(&before.plan, &self.cluster, &facts, &dirty);
-        let notes = plan.notes_since(&before.plan);
-        self.desired = Some(Desired {
-            rendered: before.rendered.next(&plan),
-            snapshot: snapshot(&before.snapshot, &before.plan, &plan),
-            plan,
-        });
-        (!notes.is_empty()).then_some(Effect::Report(Report::Notes(notes)))
+        let is_same = |desired: &Desired| Arc::ptr_eq(&desired.plan.facts, &facts);
+        let is_quiet = dirty.services.is_empty() && !dirty.service_cidrs;
+        if is_quiet && self.desired.as_ref().is_some_and(is_same) {
+            return;
+        }
+        let nothing = || Desired::nothing(&facts, sizes.unwrap_or_default());
+        let before = self.desired.take().unwrap_or_else(nothing);
+        let mut next = before.next(&self.cluster, &facts, &dirty);
+        self.sweeps.decided(&before.plan, &next.plan);
+        next.rendered.remember(|family| self.sweeps.remembered(family));
+        effects.extend(Effect::notes(next.plan.notes_since(&before.plan)));
+        self.desired = Some(next);
     }
 
     /// The facts of this node now; the same value as long as they are equal.
-    fn facts(&self) -> Arc<Facts> {
-        let mut facts = (self.facts_of)(self.cluster.node(&self.node));
-        facts.service_cidrs = self.cluster.service_cidrs();
+    fn facts(&mut self, effects: &mut Vec<Effect>) -> Arc<Facts> {
+        let (facts, notes) = self.node.facts(&self.cluster);
+        effects.extend(Effect::notes(notes));
         match &self.desired {
             Some(desired) if *desired.plan.facts == facts => desired.plan.facts.clone(),
             _ => Arc::new(facts),
@@ -211,6 +205,7 @@ impl Machine {
             return;
         };
         let delta = diff(installed, desired.rendered.ruleset());
+        self.sweeps.compared(delta.is_empty());
         if delta.is_empty() {
             // The same content: from now on also the same memory, so that the
             // next comparison costs nothing.
@@ -260,6 +255,7 @@ impl Machine {
                     effects.push(Effect::Report(Report::Drift { ops }));
                 }
                 self.pace.audited(now, drift.map(|ops| ops > 0));
+                self.sweeps.read_back();
                 self.state = State::Known { installed: ruleset, gen_id, is_settled: false };
             }
             Err(error) => {
@@ -387,6 +383,8 @@ impl Machine {
         let services = target.plan.services.len();
         let endpoints = target.rendered.endpoint_count();
         effects.push(Effect::Publish(Box::new(target.snapshot)));
+        let job = self.sweeps.published(target.plan, self.cluster.host());
+        effects.extend(job.map(Box::new).map(Effect::Sweep));
         effects.push(Effect::Report(Report::Committed {
             generation,
             services,

@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use closeby_nft::Kernel;
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-use super::effect::{Effect, Input, Report};
+use super::effect::{Effect, Input, Report, SweepJob};
 use super::machine::Machine;
 use super::pace::Moment;
+use crate::compile::Generation;
 use crate::fastpath::Snapshot;
 use crate::model::Change;
 use crate::render::tables::table_ids;
@@ -28,6 +29,8 @@ pub const POLL_EVERY: Duration = Duration::from_millis(50);
 pub enum Event {
     /// Objects changed: together, one generation.
     Changed(Vec<Change>),
+    /// Connection tracking was swept as every job up to this one asked.
+    Swept(Generation),
     /// Stop; the rules stay.
     Stop,
 }
@@ -36,11 +39,13 @@ pub enum Event {
 pub type Published = Arc<ArcSwapOption<Snapshot>>;
 
 /// Runs until told to stop, or until `watch_reports` says so by returning false.
+/// What is to be swept goes to `sweeper`; no sweep is waited for.
 pub fn run(
     machine: &mut Machine,
     kernel: &mut dyn Kernel,
     events: &Receiver<Event>,
     published: &Published,
+    sweeper: &Sender<SweepJob>,
     watch_reports: &mut dyn FnMut(&Report, Moment) -> bool,
 ) {
     let start = Instant::now();
@@ -56,6 +61,10 @@ pub fn run(
                         inputs.push_back(Input::Committed(kernel.commit(&stage.batch)));
                     }
                     Effect::Publish(snapshot) => published.store(Some(Arc::new(*snapshot))),
+                    Effect::Sweep(job) => {
+                        // Without a sweeper nothing is swept.
+                        let _ = sweeper.send(*job);
+                    }
                     Effect::Report(report) => {
                         if !watch_reports(&report, now()) {
                             return;
@@ -65,9 +74,9 @@ pub fn run(
             }
         }
         let wake_at = machine.wake_at().min(poll_at);
-        match next_event(events, wake_at.0.saturating_sub(now().0)) {
-            Ok(Event::Changed(changes)) => inputs.push_back(Input::Changed(changes)),
-            Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+        match next_inputs(events, wake_at.0.saturating_sub(now().0)) {
+            Ok(next) => inputs.extend(next),
+            Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {}
         }
         // Events that come without a pause must not keep it from looking.
@@ -79,15 +88,16 @@ pub fn run(
 }
 
 /// Waits for what comes next; changes that wait together become one generation.
-fn next_event(events: &Receiver<Event>, wait: Duration) -> Result<Event, RecvTimeoutError> {
-    let Event::Changed(mut changes) = events.recv_timeout(wait)? else {
-        return Ok(Event::Stop);
-    };
-    for event in events.try_iter() {
+fn next_inputs(events: &Receiver<Event>, wait: Duration) -> Result<Vec<Input>, RecvTimeoutError> {
+    let first = events.recv_timeout(wait)?;
+    let (mut inputs, mut changes) = (Vec::new(), None::<Vec<Change>>);
+    for event in std::iter::once(first).chain(events.try_iter()) {
         match event {
-            Event::Changed(more) => changes.extend(more),
-            Event::Stop => return Ok(Event::Stop),
+            Event::Changed(more) => changes.get_or_insert_default().extend(more),
+            Event::Swept(generation) => inputs.push(Input::Swept(generation)),
+            Event::Stop => return Err(RecvTimeoutError::Disconnected),
         }
     }
-    Ok(Event::Changed(changes))
+    inputs.extend(changes.map(Input::Changed));
+    Ok(inputs)
 }

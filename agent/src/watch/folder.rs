@@ -41,7 +41,7 @@ pub enum Identity {
 }
 
 impl Identity {
-    /// Whom a change is about; `None` for one about a whole kind.
+    /// Whom a change is about; `None` for one about no object.
     #[must_use]
     pub fn of(change: &Change) -> Option<Self> {
         match change {
@@ -53,7 +53,7 @@ impl Identity {
             Change::NodeGone(name) => Some(Self::Node(name.clone())),
             Change::ServiceCidr(cidr) => Some(Self::ServiceCidr(cidr.name.clone())),
             Change::ServiceCidrGone(name) => Some(Self::ServiceCidr(name.clone())),
-            Change::Listed(_) => None,
+            Change::Host(_) | Change::Listed(_) => None,
         }
     }
 

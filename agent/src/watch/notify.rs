@@ -1,25 +1,21 @@
 //! Waits for a folder, or a file, to change.
 //!
-//! The rim: inotify and poll. It only ever says "read it again": which file
+//! The rim: inotify. It only ever says "read it again": which file
 //! changed is no matter, for a Kubernetes ConfigMap mount changes all of them
 //! by one swap of the link `..data`, which no watch on a file would see.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
 
-/// Reading begins when nothing has happened for so long: an editor or `cp`
-/// writes several files, or one in several steps.
-const QUIET: Duration = Duration::from_millis(20);
-/// Reading begins after so long even if the folder knows no rest.
-const SETTLE_MAX: Duration = Duration::from_millis(500);
+use crate::wait::{Ready, Woken, ready, settle};
+
 /// A folder that is gone is looked for this often.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -30,15 +26,6 @@ pub struct WatchError {
     path: String,
     step: &'static str,
     source: io::Error,
-}
-
-/// Why waiting ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Woken {
-    /// Something changed: read again.
-    Changed,
-    /// Asked to stop.
-    Stopped,
 }
 
 /// Watches a folder or a file, also after it vanished and came again.
@@ -89,6 +76,13 @@ impl Watch {
     ///
     /// If the kernel refuses to wait.
     pub fn wait(&mut self, stop: &impl AsFd) -> Result<Woken, WatchError> {
+        self.wait_for_events(stop).map_err(|source| {
+            let path = self.path.display().to_string();
+            WatchError { path, step: "waiting for inotify events", source }
+        })
+    }
+
+    fn wait_for_events(&mut self, stop: &impl AsFd) -> io::Result<Woken> {
         loop {
             if self.armed.is_none() {
                 self.armed = arm(&self.inotify, &self.path).ok();
@@ -97,63 +91,26 @@ impl Watch {
                 }
             }
             let timeout = if self.armed.is_some() { None } else { Some(RETRY) };
-            match self.poll(stop, timeout)? {
-                Polled::Stop => return Ok(Woken::Stopped),
-                Polled::Nothing => {}
-                Polled::Events => {
+            match ready(self.as_fd(), stop, timeout)? {
+                Ready::Stop => return Ok(Woken::Stopped),
+                Ready::Nothing => {}
+                Ready::Source => {
                     if self.take_events()? {
-                        return self.settle(stop);
+                        return settle(self, stop, |watch| watch.take_events().map(drop));
                     }
                 }
             }
         }
     }
 
-    /// Waits for a moment of rest.
-    fn settle(&mut self, stop: &impl AsFd) -> Result<Woken, WatchError> {
-        let begin = Instant::now();
-        while begin.elapsed() < SETTLE_MAX {
-            match self.poll(stop, Some(QUIET))? {
-                Polled::Stop => return Ok(Woken::Stopped),
-                Polled::Nothing => break,
-                Polled::Events => {
-                    self.take_events()?;
-                }
-            }
-        }
-        Ok(Woken::Changed)
-    }
-
-    fn poll(&self, stop: &impl AsFd, timeout: Option<Duration>) -> Result<Polled, WatchError> {
-        let timeout = timeout.map_or(PollTimeout::NONE, |timeout| {
-            PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX)
-        });
-        let mut fds = [
-            PollFd::new(stop.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.inotify.as_fd(), PollFlags::POLLIN),
-        ];
-        match poll(&mut fds, timeout) {
-            Ok(_) => {}
-            Err(Errno::EINTR) => return Ok(Polled::Nothing),
-            Err(errno) => return Err(self.failed("poll", errno)),
-        }
-        // Also when the other end hung up.
-        let is_ready = |fd: &PollFd<'_>| fd.revents().is_some_and(|events| !events.is_empty());
-        Ok(match (is_ready(&fds[0]), is_ready(&fds[1])) {
-            (true, _) => Polled::Stop,
-            (false, true) => Polled::Events,
-            (false, false) => Polled::Nothing,
-        })
-    }
-
     /// Reads what happened; whether any of it matters.
-    fn take_events(&mut self) -> Result<bool, WatchError> {
+    fn take_events(&mut self) -> io::Result<bool> {
         let mut matters = false;
         loop {
             let events = match self.inotify.read_events() {
                 Ok(events) => events,
                 Err(Errno::EAGAIN | Errno::EINTR) => return Ok(matters),
-                Err(errno) => return Err(self.failed("reading inotify events", errno)),
+                Err(errno) => return Err(errno.into()),
             };
             for event in &events {
                 matters |= self.take_event(event);
@@ -184,16 +141,12 @@ impl Watch {
             name == file || name.as_encoded_bytes().starts_with(b"..")
         })
     }
-
-    fn failed(&self, step: &'static str, errno: Errno) -> WatchError {
-        WatchError { path: self.path.display().to_string(), step, source: errno.into() }
-    }
 }
 
-enum Polled {
-    Stop,
-    Events,
-    Nothing,
+impl AsFd for Watch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.inotify.as_fd()
+    }
 }
 
 fn arm(inotify: &Inotify, path: &Path) -> io::Result<Armed> {

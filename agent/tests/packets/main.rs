@@ -11,10 +11,13 @@
 mod adoption;
 mod changes;
 mod external;
+mod health;
 mod matrix;
+mod node;
 mod repair;
 mod rig;
 mod sctp;
+mod udp;
 mod verdicts;
 
 use std::process::ExitCode;
@@ -46,6 +49,9 @@ fn main() -> ExitCode {
         verdicts::ALL,
         external::ALL,
         changes::ALL,
+        udp::ALL,
+        node::ALL,
+        health::ALL,
         adoption::ALL,
         repair::ALL,
         sctp::ALL,

@@ -178,8 +178,8 @@ impl<'a> WayBack<'a> {
     fn route(&self, verb: &str, rest: &[String; 2]) -> Result<(), Failed> {
         let outside = self.site.outside();
         for (family, rest) in Family::BOTH.into_iter().zip(rest) {
-            let words = format!("route {verb} {}{rest}", outside.address(family));
-            ip(self.site.rig.cluster.node("n2"), &words)?;
+            let command = format!("route {verb} {}{rest}", outside.address(family));
+            ip(self.site.rig.cluster.node("n2"), &command)?;
         }
         Ok(())
     }

@@ -15,8 +15,9 @@ const AGENT: &[(&str, &[&str])] = &[
         &["model", "compile", "fastpath::snapshot", "fastpath::Snapshot", "fastpath::Target"],
     ),
     ("fastpath", PUBLISHED),
-    ("watch", &["model"]),
-    ("host", &["model"]),
+    ("watch", &["model", "wait"]),
+    ("host", &["model", "wait"]),
+    ("wait", &[]),
     (
         "config",
         &[
@@ -27,7 +28,6 @@ const AGENT: &[(&str, &[&str])] = &[
             "compile::LocalAddresses",
             "compile::MarkBit",
             "compile::NodePortAddresses",
-            "host",
             // How YAML is read and what a misspelt word may have meant.
             "watch::documents::yaml_options",
             "watch::documents::yaml_problem",
@@ -50,12 +50,14 @@ const EVERYTHING: &[&str] = &[""];
 const PUBLISHED: &[&str] = &[
     "compile::plan",
     "compile::facts",
+    "compile::health",
     "compile::Backend",
     "compile::DetectLocal",
     "compile::Entry",
     "compile::Facts",
     "compile::Frontend",
     "compile::Generation",
+    "compile::HealthPort",
     "compile::LocalAddresses",
     "compile::Masquerade",
     "compile::NodePortAddresses",
@@ -77,8 +79,10 @@ const OF_PACKAGES: &[(&str, &[&str])] = &[
     ("tests", &["agent", "nft", "conntrack", "tools"]),
 ];
 
-/// What `conntrack` may see of `nft`: small types, and netlink framing.
-const NFT_FOR_CONNTRACK: &[&str] = &["types", "nfnl", "Family", "L4Proto", "Port", "Prefix"];
+/// What `conntrack` may see of `nft`: small types, netlink framing, and the
+/// socket that bytes travel through.
+const NFT_FOR_CONNTRACK: &[&str] =
+    &["types", "nfnl", "socket::channel", "socket::Channel", "Family", "L4Proto", "Port", "Prefix"];
 
 /// Clients of Kubernetes' API, for `watch` and the tests alone.
 const KUBERNETES: &[&str] = &["kube", "k8s_openapi"];

@@ -17,11 +17,18 @@ const PURE: &[(&str, &str)] = &[
     ("agent", "watch/objects"),
     ("agent", "fastpath/route"),
     ("agent", "fastpath/snapshot"),
+    ("agent", "serve/health_check"),
+    ("agent", "sync/desired"),
     ("agent", "sync/machine"),
+    ("agent", "sync/own_node"),
     ("agent", "sync/pace"),
+    ("agent", "sync/sweeps"),
     ("conntrack", "expected"),
     ("conntrack", "flow"),
+    ("conntrack", "judge"),
     ("conntrack", "sweep"),
+    ("conntrack", "table"),
+    ("conntrack", "wire"),
     ("nft", ""),
 ];
 

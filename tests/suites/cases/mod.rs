@@ -2,6 +2,7 @@
 //!
 //! Each runs in a network of its own and panics to fail.
 
+pub(crate) mod addresses;
 pub(crate) mod both;
 pub(crate) mod convergence;
 pub(crate) mod foreign;
@@ -46,6 +47,11 @@ pub(crate) const ALL: &[Case] = &[
     ("refusals::full", refusals::full),
     ("refusals::loop_of_chains", refusals::loop_of_chains),
     ("refusals::several_at_once", refusals::several_at_once),
+    ("addresses::are_followed", addresses::are_followed),
+    (
+        "addresses::are_read_again_when_announcements_were_lost",
+        addresses::are_read_again_when_announcements_were_lost,
+    ),
 ];
 
 /// A socket in this test's network.

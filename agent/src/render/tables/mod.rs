@@ -16,11 +16,13 @@
 //! - [`class`]: the small number that says which chain picks the endpoint;
 //! - [`elements`]: what one Service contributes;
 //! - [`chains`]: the chains, which depend on the node and on the classes in use;
+//! - [`gone`]: what is to be swept for, for whoever comes after us;
 //! - [`sizes`]: how many elements a set is declared for.
 
 pub mod chains;
 pub mod class;
 pub mod elements;
+pub mod gone;
 pub mod sets;
 pub mod sizes;
 
@@ -110,6 +112,17 @@ impl Rendered {
         }
         next.write_tables();
         next
+    }
+
+    /// Puts these into the set of UDP frontends that vanished.
+    pub fn remember(&mut self, gone: impl Fn(Family) -> Elements) {
+        for (family, content) in &mut self.contents {
+            let (known, gone) = (content.elements_mut(SetKind::UdpGone), gone(*family));
+            if *known != gone {
+                *known = gone;
+            }
+        }
+        self.write_tables();
     }
 
     /// Tables without Services for another node or other settings.

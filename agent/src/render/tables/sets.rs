@@ -43,6 +43,8 @@ pub enum SetKind {
     DropNodePorts,
     /// Endpoints of this node that may reach themselves through a Service.
     Hairpin,
+    /// UDP frontends that vanished and may have flows yet ([`super::gone`]).
+    UdpGone,
     /// Address and port to the class of its endpoints on this node.
     LocalClasses,
     /// Address, port and slot to endpoint on this node.
@@ -56,7 +58,7 @@ pub enum SetKind {
 
 impl SetKind {
     /// Those that are there whatever the Services.
-    const FIXED: [Self; 19] = [
+    const FIXED: [Self; 20] = [
         Self::Vips,
         Self::ClusterIps,
         Self::NodeIps,
@@ -73,6 +75,7 @@ impl SetKind {
         Self::RejectNodePorts,
         Self::DropNodePorts,
         Self::Hairpin,
+        Self::UdpGone,
         Self::LocalClasses,
         Self::LocalEndpoints,
         Self::Restricted,
@@ -109,6 +112,7 @@ impl SetKind {
             Self::RejectNodePorts => "reject-node-ports",
             Self::DropNodePorts => "drop-node-ports",
             Self::Hairpin => "hairpin",
+            Self::UdpGone => "udp-gone",
             Self::LocalClasses => "local-classes",
             Self::LocalEndpoints => "local-endpoints",
             Self::Restricted => "restricted",
@@ -144,6 +148,7 @@ impl SetKind {
             Self::Allowed(_) => [&ADDRESS[..], &[Field::Saddr]].concat(),
             Self::NodeEndpoints | Self::NodeLocalEndpoints => [&NODE_PORT[..], &[SLOT]].concat(),
             Self::Hairpin => vec![Field::Saddr, Field::Daddr, Field::L4Proto, Field::Dport],
+            Self::UdpGone => vec![Field::Daddr, Field::Dport],
         }
     }
 
@@ -163,6 +168,7 @@ impl SetKind {
             | Self::RejectNodePorts
             | Self::DropNodePorts
             | Self::Hairpin
+            | Self::UdpGone
             | Self::Restricted
             | Self::Allowed(_) => DataKind::None,
             Self::Classes | Self::NodeClasses | Self::NodeLocalClasses | Self::LocalClasses => {

@@ -12,6 +12,7 @@ use nix::sched::{CloneFlags, unshare};
 
 mod churn;
 mod commit;
+mod conntrack;
 mod flood;
 mod layout;
 mod nft;
@@ -28,7 +29,7 @@ const NOT_RUN: u8 = 3;
 const EXIT_CODES: &str = "\
 Exit codes:
   0  measured
-  1  packets were lost or went to the wrong endpoint
+  1  packets were lost or went to the wrong endpoint, or entries were not deleted
   2  wrong flags
   3  it could not be measured (no namespaces, no nft, a refused transaction)";
 
@@ -44,6 +45,7 @@ struct Flags {
 enum Measure {
     Packets(packets::Packetry),
     Commit(commit::Commits),
+    Conntrack(conntrack::Sweeps),
 }
 
 fn main() -> ExitCode {
@@ -59,6 +61,10 @@ fn main() -> ExitCode {
 
 /// Before [`enter`] nothing may start a thread.
 fn measure(flags: &Flags) -> anyhow::Result<ExitCode> {
+    let _limit = match &flags.command {
+        Measure::Conntrack(flags) => Some(conntrack::Limit::raise(flags)?),
+        Measure::Packets(_) | Measure::Commit(_) => None,
+    };
     match enter()? {
         Entry::Outside(code) => return Ok(code),
         Entry::Inside => {}
@@ -66,6 +72,7 @@ fn measure(flags: &Flags) -> anyhow::Result<ExitCode> {
     let right = match &flags.command {
         Measure::Packets(flags) => packets::run(flags)?,
         Measure::Commit(flags) => commit::run(flags).map(|()| true)?,
+        Measure::Conntrack(flags) => conntrack::run(flags)?,
     };
     Ok(if right { ExitCode::SUCCESS } else { ExitCode::from(WRONG) })
 }
