@@ -14,7 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::Trials;
-use super::rig::{BY_NODE_RANGE, PATIENCE, Rig, Saw, Site, at_vip, check, nft, service, until};
+use super::rig::{BY_NODE_RANGE, PATIENCE, Rig, Saw, Site, at_vip, check, service, until};
 
 pub(crate) const ALL: Trials = &[
     ("a_restart_commits_nothing_and_loses_nothing", a_restart_commits_nothing_and_loses_nothing),
@@ -106,7 +106,7 @@ fn killed_at_any_moment(rig: &Rig) -> Result<(), Failed> {
     site.kill();
     let (mut nothing, mut done) = (0, 0);
     for delay in (0..).map(|round| STEP * round) {
-        nft(site.node, "flush ruleset")?;
+        site.node.nft("flush ruleset")?;
         let agent = Running::spawn(&site, &mut site.command())?;
         let moment = Instant::now() + delay;
         until(PATIENCE, "the moment", || Ok(Instant::now() >= moment))?;

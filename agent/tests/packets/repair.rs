@@ -6,7 +6,7 @@ use closeby_tools::lab::{Family, Proto, Request};
 use libtest_mimic::Failed;
 
 use super::Trials;
-use super::rig::{BY_NODE_RANGE, Rig, Site, at_vip, check, nft, service, until};
+use super::rig::{BY_NODE_RANGE, Rig, Site, at_vip, check, service, until};
 
 pub(crate) const ALL: Trials = &[
     ("damage_is_repaired_at_once", |rig| damage_is_repaired(rig, BY_NODE_RANGE)),
@@ -42,7 +42,7 @@ fn damage_is_repaired(rig: &Rig, settings: &str) -> Result<(), Failed> {
     site.start()?;
     let before = site.listing()?.ruleset;
     for damage in DAMAGE {
-        nft(site.node, damage)?;
+        site.node.nft(damage)?;
         until(PROMISE, damage, || Ok(site.listing()?.ruleset == before))?;
         served(&site, damage)?;
     }
@@ -63,16 +63,14 @@ fn foreign_tables_are_never_touched(rig: &Rig) -> Result<(), Failed> {
     let mut site = rig.site("n1", BY_NODE_RANGE)?;
     let theirs = ["inet filter", "ip closeby2", "inet closeby"];
     for table in theirs {
-        nft(
-            site.node,
-            &format!(
-                "table {table} {{ set vips {{ type ipv4_addr; elements = {{ 10.96.0.1 }}; }}; \
-                 chain input {{ type filter hook input priority 10; ip saddr @vips counter; }}; }}"
-            ),
-        )?;
+        site.node.nft(&format!(
+            "table {table} {{ set vips {{ type ipv4_addr; elements = {{ 10.96.0.1 }}; }}; \
+             chain input {{ type filter hook input priority 10; ip saddr @vips counter; }}; }}"
+        ))?;
     }
     let see = |site: &Site<'_>| -> Result<Vec<String>, Failed> {
-        theirs.iter().map(|table| nft(site.node, &format!("list table {table}"))).collect()
+        let list = |table| Ok(site.node.nft(&format!("list table {table}"))?);
+        theirs.iter().map(list).collect()
     };
     let before = see(&site)?;
     let web = service("web", 1);
@@ -80,7 +78,7 @@ fn foreign_tables_are_never_touched(rig: &Rig) -> Result<(), Failed> {
     site.start()?;
     site.change(&web, &["a2", "b1"])?;
     let ours = site.listing()?.ruleset;
-    nft(site.node, "delete table ip closeby")?;
+    site.node.nft("delete table ip closeby")?;
     until(PROMISE, "a repair", || Ok(site.listing()?.ruleset == ours))?;
     site.kill();
     site.start()?;

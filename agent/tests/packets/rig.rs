@@ -6,7 +6,7 @@ use std::fmt::Display;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use closeby::render::tables::table_ids;
@@ -71,7 +71,7 @@ impl Rig {
                  mode: nftables\n{settings}"
             ),
         )?;
-        nft(node, "flush ruleset")?;
+        node.nft("flush ruleset")?;
         Ok(Site { rig: self, node, root, folder, config, agent: None })
     }
 
@@ -355,21 +355,6 @@ pub(crate) fn at_node(node: &Host, number: u8, family: Family) -> SocketAddr {
 pub(crate) fn ip(host: &Host, words: &str) -> Result<(), Failed> {
     let status = host.spawn(Command::new("ip").args(words.split_whitespace()))?.wait()?;
     check(status.success(), &format!("ip {words}"), &status)
-}
-
-/// Runs nft on a node.
-pub(crate) fn nft(node: &Host, script: &str) -> Result<String, Failed> {
-    let mut command = Command::new("nft");
-    command.arg(script).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let child = node
-        .spawn(&mut command)
-        .map_err(|error| format!("{error}; this suite needs nft: apt install nftables"))?;
-    let output = child.wait_with_output()?;
-    if output.status.success() {
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    } else {
-        Err(format!("nft {script}: {}", String::from_utf8_lossy(&output.stderr)).into())
-    }
 }
 
 /// Asks again and again until it is so; the time that took.

@@ -16,7 +16,7 @@ use nix::sys::socket::{
 };
 
 use super::netns::Netns;
-use super::server::{LAST, MORE, Told};
+use super::server::{LAST, LONGEST, MORE, Told};
 
 /// How long an answer may take. Nothing is lost in the lab, so only a busy machine needs it.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -51,6 +51,7 @@ pub struct Request {
     proto: Proto,
     timeout: Duration,
     source_port: u16,
+    size: usize,
 }
 
 /// How a request ended.
@@ -79,6 +80,8 @@ pub struct Reply {
     pub node: String,
     /// Its zone.
     pub zone: String,
+    /// The port it listens on.
+    pub port: u16,
     /// The source that arrived there.
     pub seen_source: SocketAddr,
     /// The source that was sent.
@@ -120,7 +123,7 @@ impl Request {
     /// A request from a source port not used lately, with the patience of a normal client.
     #[must_use]
     pub fn new(to: SocketAddr, proto: Proto) -> Self {
-        Self { to, proto, timeout: PATIENCE, source_port: 0 }
+        Self { to, proto, timeout: PATIENCE, source_port: 0, size: 0 }
     }
 
     /// Waits this long for each step: short where silence is expected.
@@ -137,6 +140,21 @@ impl Request {
         self
     }
 
+    /// Asks with at least this many bytes, 4096 at most, and gets as many back.
+    #[must_use]
+    pub fn size(mut self, bytes: usize) -> Self {
+        self.size = bytes.min(LONGEST);
+        self
+    }
+
+    /// The question that begins with this word.
+    fn question(&self, word: &[u8]) -> Vec<u8> {
+        let mut question = word.to_vec();
+        question.resize(question.len().max(self.size.saturating_sub(1)), b'.');
+        question.push(b'\n');
+        question
+    }
+
     /// The unspecified address of the right family with the chosen port.
     fn source(&self) -> SocketAddr {
         match self.to {
@@ -150,6 +168,7 @@ impl Request {
 #[derive(Debug)]
 pub struct Conversation {
     stream: BufReader<TcpStream>,
+    request: Request,
 }
 
 impl Conversation {
@@ -161,7 +180,7 @@ impl Conversation {
             Ok(stream)
         };
         let stream = open().map_err(|error| Box::new(Answer::of_error(&error)))?;
-        Ok(Self { stream: BufReader::new(stream) })
+        Ok(Self { stream: BufReader::new(stream), request: request.clone() })
     }
 
     /// Asks once more on the same connection.
@@ -170,14 +189,14 @@ impl Conversation {
         self.say(MORE).unwrap_or_else(|error| Answer::of_error(&error))
     }
 
-    fn say(&mut self, question: &[u8]) -> io::Result<Answer> {
+    fn say(&mut self, word: &[u8]) -> io::Result<Answer> {
         let mut line = String::new();
         let sent_from = self.stream.get_ref().local_addr()?;
-        self.stream.get_mut().write_all(question)?;
+        self.stream.get_mut().write_all(&self.request.question(word))?;
         if self.stream.read_line(&mut line)? == 0 {
             return Err(ErrorKind::UnexpectedEof.into());
         }
-        answer_of(line.as_bytes(), sent_from)
+        answer_of(&self.request, line.as_bytes(), sent_from)
     }
 
     /// Asks, and lets the server close first.
@@ -274,14 +293,14 @@ fn ask_datagram(ports: &Ports, request: &Request) -> io::Result<Answer> {
     }
     socket.connect(request.to)?;
     socket.set_read_timeout(Some(request.timeout))?;
-    match socket.send(LAST) {
+    match socket.send(&request.question(LAST)) {
         // This host's own rules ate it. Whether they refused it too, receiving will tell.
         Err(error) if error.raw_os_error() == Some(Errno::EPERM as i32) => {}
         sent => drop(sent?),
     }
-    let mut buffer = [0; 2048];
+    let mut buffer = [0; LONGEST];
     let length = socket.recv(&mut buffer)?;
-    answer_of(&buffer[..length], socket.local_addr()?)
+    answer_of(request, &buffer[..length], socket.local_addr()?)
 }
 
 /// Connects from a source port of ours and with a limit, which `std` does not offer together.
@@ -310,7 +329,10 @@ fn connect_within(ports: &Ports, request: &Request) -> io::Result<TcpStream> {
     }
 }
 
-fn answer_of(line: &[u8], sent_from: SocketAddr) -> io::Result<Answer> {
-    let Told { pod, node, zone, seen_source } = serde_json::from_slice(line)?;
-    Ok(Answer::From(Reply { pod, node, zone, seen_source, sent_from }))
+fn answer_of(request: &Request, line: &[u8], sent_from: SocketAddr) -> io::Result<Answer> {
+    if line.len() < request.size {
+        return Ok(Answer::Failed(format!("{} of {} bytes came back", line.len(), request.size)));
+    }
+    let Told { pod, node, zone, port, seen_source } = serde_json::from_slice(line)?;
+    Ok(Answer::From(Reply { pod, node, zone, port, seen_source, sent_from }))
 }

@@ -1,8 +1,9 @@
 //! One member of a cluster: a pod, a node, the client outside, the fabric. The same things can be
 //! done in each: serve, ask, run a program.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 
 use super::client::{self, Answer, Conversation, Ports, Request};
 use super::error::LabError;
@@ -128,6 +129,7 @@ impl Host {
             pod: self.name.clone(),
             node: self.node.clone(),
             zone: self.zone.clone(),
+            port,
             seen_source: SocketAddr::new(self.address(Family::V4), 0),
         };
         Server::start(&self.netns, self.addresses(), port, told)
@@ -172,6 +174,30 @@ impl Host {
         let program = command.get_program().to_string_lossy().into_owned();
         let doing = format!("starting {program} on {}", self.name);
         self.netns.run(|| command.spawn().map_err(LabError::io(doing)))
+    }
+
+    /// Runs nft here, and gives what it says.
+    ///
+    /// # Errors
+    /// Where nft is missing, or refuses the script.
+    pub fn nft(&self, script: &str) -> Result<String, LabError> {
+        let mut command = Command::new("nft");
+        command.arg(script).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let output = self.netns.run(|| {
+            command.output().map_err(|source| match source.kind() {
+                ErrorKind::NotFound => LabError::Missing { program: "nft", package: "nftables" },
+                _ => LabError::Io { doing: format!("running nft on {}", self.name), source },
+            })
+        })?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        Err(LabError::Program {
+            place: self.name.clone(),
+            program: "nft".to_owned(),
+            said: String::from_utf8_lossy(&output.stderr).trim_end().to_owned(),
+            input: script.to_owned(),
+        })
     }
 
     fn inside(&self, ask: impl FnOnce() -> Answer + Send) -> Answer {

@@ -214,7 +214,8 @@ impl Service {
 
 /// The hints of one ready endpoint, as the controller of Kubernetes 1.36 writes them: its own zone
 /// whoever else is there, and its own node where that was asked for; none if nobody asks.
-fn hints(distribution: Option<Distribution>, zone: &str, node: &str) -> Option<Value> {
+#[must_use]
+pub fn hints(distribution: Option<Distribution>, zone: &str, node: &str) -> Option<Value> {
     let distribution = distribution?;
     let mut hints = Map::new();
     if !zone.is_empty() {

@@ -40,6 +40,7 @@ mod line;
 pub mod manifests;
 mod netns;
 mod ready;
+mod sctp;
 mod server;
 mod spec;
 
@@ -51,6 +52,7 @@ pub use error::LabError;
 pub use host::{Host, Kind};
 pub use line::Line;
 pub use netns::Netns;
+pub use sctp::{Arrived, Landed, sctp};
 pub use server::Server;
 pub use spec::{
     Attach, EXTERNAL_RANGES, Family, NodeSpec, POD_RANGES, PodSpec, SERVICE_RANGES, Spec,

@@ -1,9 +1,9 @@
 //! The servers of the lab: every question is answered with one line that says who answers and
 //! which source was seen. All sockets are open before the server is handed out.
 //!
-//! The protocol: a line `more` is answered and the connection stays; any other line is answered
-//! and the server closes first, so that clients can use their source port again at once. A
-//! datagram is answered with a datagram.
+//! The protocol: a line that begins with `more` is answered and the connection stays; any other
+//! line is answered and the server closes first, so that clients can use their source port again
+//! at once. A datagram is answered with a datagram. No answer is shorter than its question.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -22,9 +22,11 @@ use super::error::LabError;
 use super::netns::Netns;
 
 /// The line that keeps a connection open.
-pub(super) const MORE: &[u8] = b"more\n";
+pub(super) const MORE: &[u8] = b"more";
 /// The line after which the server closes.
-pub(super) const LAST: &[u8] = b"last\n";
+pub(super) const LAST: &[u8] = b"last";
+/// The longest question.
+pub(super) const LONGEST: usize = 4096;
 
 /// What a server tells.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -32,6 +34,7 @@ pub(super) struct Told {
     pub(super) pod: String,
     pub(super) node: String,
     pub(super) zone: String,
+    pub(super) port: u16,
     pub(super) seen_source: SocketAddr,
 }
 
@@ -93,7 +96,13 @@ impl Drop for Server {
 struct Sockets {
     listeners: [TcpListener; 2],
     datagrams: [UdpSocket; 2],
-    connections: Vec<TcpStream>,
+    connections: Vec<Connection>,
+}
+
+/// A connection, and what of a question has arrived.
+struct Connection {
+    stream: TcpStream,
+    begun: Vec<u8>,
 }
 
 impl Sockets {
@@ -112,12 +121,12 @@ impl Sockets {
         while let Some(ready) = self.wait(stopped) {
             let [tcp4, tcp6, udp4, udp6, connections @ ..] = ready.as_slice() else { return };
             let mut at = connections.iter();
-            self.connections.retain_mut(|stream| {
-                at.next() != Some(&true) || answer_stream(stream, told).unwrap_or(false)
+            self.connections.retain_mut(|connection| {
+                at.next() != Some(&true) || connection.answer(told).unwrap_or(false)
             });
             for (listener, ready) in self.listeners.iter().zip([tcp4, tcp6]) {
                 if *ready && let Ok((stream, _)) = listener.accept() {
-                    self.connections.push(stream);
+                    self.connections.push(Connection { stream, begun: Vec::new() });
                 }
             }
             for (socket, ready) in self.datagrams.iter().zip([udp4, udp6]) {
@@ -135,7 +144,7 @@ impl Sockets {
         let mut fds = vec![stop];
         fds.extend(self.listeners.iter().map(|socket| watch(socket.as_fd())));
         fds.extend(self.datagrams.iter().map(|socket| watch(socket.as_fd())));
-        fds.extend(self.connections.iter().map(|socket| watch(socket.as_fd())));
+        fds.extend(self.connections.iter().map(|open| watch(open.stream.as_fd())));
         match poll(&mut fds, PollTimeout::NONE) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(_) => return None,
@@ -146,33 +155,39 @@ impl Sockets {
     }
 }
 
-/// The line for one client.
-fn line(told: &Told, seen_source: SocketAddr) -> Vec<u8> {
+/// The line for one client, filled up with blanks to the length of the question.
+fn line(told: &Told, seen_source: SocketAddr, length: usize) -> Vec<u8> {
     let told = Told { seen_source, ..told.clone() };
     let mut line = serde_json::to_vec(&told).unwrap_or_default();
+    line.resize(line.len().max(length.saturating_sub(1)), b' ');
     line.push(b'\n');
     line
 }
 
-/// Answers what has arrived; false when the connection is over.
-fn answer_stream(stream: &mut TcpStream, told: &Told) -> std::io::Result<bool> {
-    let mut buffer = [0; 512];
-    let length = stream.read(&mut buffer)?;
-    for question in buffer[..length].split_inclusive(|byte| *byte == b'\n') {
-        stream.write_all(&line(told, stream.peer_addr()?))?;
-        if question != MORE {
-            return Ok(false);
+impl Connection {
+    /// Answers what has arrived in full; false when the connection is over.
+    fn answer(&mut self, told: &Told) -> std::io::Result<bool> {
+        let mut buffer = [0; LONGEST];
+        let length = self.stream.read(&mut buffer)?;
+        self.begun.extend(&buffer[..length]);
+        while let Some(end) = self.begun.iter().position(|byte| *byte == b'\n') {
+            let question: Vec<u8> = self.begun.drain(..=end).collect();
+            let answer = line(told, self.stream.peer_addr()?, question.len());
+            self.stream.write_all(&answer)?;
+            if !question.starts_with(MORE) {
+                return Ok(false);
+            }
         }
+        Ok(length > 0 && self.begun.len() <= LONGEST)
     }
-    Ok(length > 0)
 }
 
 fn answer_datagrams(socket: &UdpSocket, told: &Told) {
-    let mut buffer = [0; 2048];
+    let mut buffer = [0; LONGEST];
     loop {
         match socket.recv_from(&mut buffer) {
             // A client that is gone is its own affair.
-            Ok((_, client)) => drop(socket.send_to(&line(told, client), client)),
+            Ok((length, client)) => drop(socket.send_to(&line(told, client, length), client)),
             // An ICMP error of an earlier answer is no reason to stop.
             Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
             Err(_) => return,
