@@ -123,6 +123,16 @@ pub struct SetSpec {
     pub dynamic: bool,
 }
 
+impl SetSpec {
+    /// Whether it is declared by the name of its key's type, `classid`, instead
+    /// of by `typeof`: nft up to 1.0.2 reads no verdict in a `typeof`, lists such
+    /// a map as something that does not load, and 0.9.8 crashes.
+    #[must_use]
+    pub fn is_by_type(&self) -> bool {
+        self.data == DataKind::Verdict && self.key == [Field::Priority]
+    }
+}
+
 /// What the elements of a set or map carry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DataKind {

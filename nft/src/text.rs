@@ -153,8 +153,12 @@ fn push_table(out: &mut String, id: &TableId, table: &Table) {
 }
 
 fn push_set(out: &mut String, set: &Set, family: Family) {
-    out.push_str("\t\ttypeof ");
-    push_field_names(out, &set.spec.key, family);
+    if set.spec.is_by_type() {
+        out.push_str("\t\ttype classid");
+    } else {
+        out.push_str("\t\ttypeof ");
+        push_field_names(out, &set.spec.key, family);
+    }
     match &set.spec.data {
         DataKind::None => {}
         DataKind::Verdict => out.push_str(" : verdict"),

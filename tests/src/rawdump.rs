@@ -16,10 +16,11 @@ use nix::sys::socket::{
 
 /// `NFTA_RULE_HANDLE`, `NFTA_RULE_POSITION`: numbers the kernel gives.
 const RULE_NUMBERS: [u16; 2] = [3, 6];
-/// `NFTA_SET_HANDLE`.
-const SET_NUMBERS: [u16; 1] = [16];
+/// `NFTA_SET_HANDLE`, and the type of the key, which says nothing to the kernel:
+/// we give a slot another than nft does, for the sake of its older versions.
+const SET_NUMBERS: [u16; 2] = [16, set::KEY_TYPE];
 
-/// An object's family and names, and its attributes without handles.
+/// An object's family and names, and its attributes without these numbers.
 pub type Dump = BTreeMap<(u8, String), Vec<Vec<(u16, Vec<u8>)>>>;
 
 /// The rules of each chain, in order.

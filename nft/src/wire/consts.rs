@@ -233,6 +233,7 @@ pub mod datatype {
     pub const IPV6_ADDR: u32 = 8;
     pub const INET_PROTO: u32 = 12;
     pub const INET_SERVICE: u32 = 13;
+    pub const MARK: u32 = 19;
     /// `TYPE_CLASSID`.
     pub const PRIORITY: u32 = 23;
     /// `TYPE_BITS`: of one type in the number of a concatenation.
@@ -257,6 +258,7 @@ pub mod udata {
     pub const EXPR_CONTENT: u8 = 1;
 
     pub const VERDICT: u32 = 1;
+    pub const VALUE: u32 = 4;
     pub const PAYLOAD: u32 = 7;
     pub const META: u32 = 9;
     pub const CONCAT: u32 = 13;

@@ -1,11 +1,11 @@
-//! How nft 1.0.6 declares the type of a set: type numbers, lengths and the
-//! `typeof` user data, byte for byte.
+//! How the type of a set is declared: type numbers, lengths and the `typeof`
+//! user data, byte for byte.
 //!
 //! The kernel looks at the lengths alone; the rest makes the listing readable,
-//! and nft abort where it is missing. Knows no message.
+//! and nft abort where it is wrong. Knows no message.
 //!
-//! Invariant: `spec(&SetType::of(spec, family), size, family) == Some(spec)`,
-//! and any declaration that differs in a byte from ours has no spec.
+//! Invariant: whoever of [`Writer::ALL`] declares it, `spec` gives the same for
+//! it; any declaration that differs in a byte from all of theirs has no spec.
 
 use crate::nfnl::Malformed;
 use crate::ruleset::{DATA_MAX, DataKind, KEY_MAX, SetSpec};
@@ -24,11 +24,41 @@ pub(super) struct SetType {
     pub(super) userdata: Vec<u8>,
 }
 
+/// Who declares: what they write differs in what the kernel does not look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Writer {
+    /// As nft 1.0.6, but a slot has the type number of `mark`. nft 1.0.2 knows
+    /// no `numgen` in a `typeof` and goes by the number, and at `integer`, which
+    /// has no length, it aborts.
+    Us,
+    /// nft 1.0.6, loading a listing.
+    Nft,
+    /// nft 1.1.3 and later: what is declared by its type has a `typeof` of some
+    /// value.
+    NewNft,
+}
+
+impl Writer {
+    const ALL: [Self; 3] = [Self::Us, Self::Nft, Self::NewNft];
+
+    fn slot_type(self) -> u32 {
+        match self {
+            Self::Us => datatype::MARK,
+            Self::Nft | Self::NewNft => datatype::INTEGER,
+        }
+    }
+}
+
 impl SetType {
-    /// What nft writes for this declaration.
+    /// What we write for this declaration.
     pub(super) fn of(spec: &SetSpec, family: Family) -> Self {
+        Self::by(Writer::Us, spec, family)
+    }
+
+    fn by(writer: Writer, spec: &SetSpec, family: Family) -> Self {
+        let slot = writer.slot_type();
         let mut declared = Self {
-            key_type: type_number(&spec.key, family),
+            key_type: type_number(&spec.key, family, slot),
             key_len: byte_len(&spec.key, family),
             ..Self::default()
         };
@@ -38,8 +68,13 @@ impl SetType {
             DataKind::None => put_typeof(out, udata::KEY_TYPEOF, &spec.key, family),
             DataKind::Verdict => {
                 put_u32(out, udata::DATA_BYTE_ORDER, udata::ORDER_NONE);
-                put_typeof(out, udata::KEY_TYPEOF, &spec.key, family);
-                put_nest(out, udata::DATA_TYPEOF, |out| put_expr(out, udata::VERDICT, |_| ()));
+                if !spec.is_by_type() {
+                    put_typeof(out, udata::KEY_TYPEOF, &spec.key, family);
+                    put_empty(out, udata::DATA_TYPEOF, udata::VERDICT);
+                } else if writer == Writer::NewNft {
+                    put_empty(out, udata::KEY_TYPEOF, udata::VALUE);
+                    put_empty(out, udata::DATA_TYPEOF, udata::VALUE);
+                }
             }
             DataKind::Fields(fields) => {
                 put_u32(out, udata::DATA_BYTE_ORDER, byte_order(fields));
@@ -58,7 +93,7 @@ impl SetType {
             DataKind::None => {}
             DataKind::Verdict => declared.data_type = set::DATA_VERDICT,
             DataKind::Fields(fields) => {
-                declared.data_type = type_number(fields, family);
+                declared.data_type = type_number(fields, family, slot);
                 declared.data_len = byte_len(fields, family);
             }
         }
@@ -66,9 +101,35 @@ impl SetType {
     }
 }
 
-/// The declaration that nft writes so; `None` if we would not make it: other
-/// flags or types, no `typeof`, or keys and data longer than we hold.
+/// The declaration that we or nft write so; `None` if we would not make it:
+/// other flags or types, no `typeof` where we have one, or keys and data longer
+/// than we hold.
 pub(super) fn spec(declared: &SetType, size: u32, family: Family) -> Option<SetSpec> {
+    let is_by_type =
+        declared.key_type == datatype::PRIORITY && declared.data_type == set::DATA_VERDICT;
+    let (key, data) = if is_by_type {
+        (vec![Field::Priority], DataKind::Verdict)
+    } else {
+        by_typeof(declared, family)?
+    };
+    let dynamic = declared.flags & set::FLAG_DYNAMIC != 0;
+    let spec = SetSpec { key, data, size, dynamic };
+    // A field alone is not padded, but our keys and values always are.
+    let padded = |fields: &[Field], most: usize| {
+        let len: usize = fields.iter().map(|field| field.padded_len(family)).sum();
+        len <= most && !matches!(fields, [only] if only.len(family) != len)
+    };
+    let held = padded(&spec.key, KEY_MAX)
+        && match &spec.data {
+            DataKind::Fields(fields) => padded(fields, DATA_MAX),
+            DataKind::None | DataKind::Verdict => true,
+        };
+    let is_by = |writer| SetType::by(writer, &spec, family) == *declared;
+    (held && Writer::ALL.into_iter().any(is_by)).then_some(spec)
+}
+
+/// Key and data as the `typeof` says.
+fn by_typeof(declared: &SetType, family: Family) -> Option<(Vec<Field>, DataKind)> {
     let mut key = None;
     let mut data = DataKind::None;
     for tlv in tlvs(&declared.userdata) {
@@ -81,34 +142,25 @@ pub(super) fn spec(declared: &SetType, size: u32, family: Family) -> Option<SetS
             _ => {}
         }
     }
-    let dynamic = declared.flags & set::FLAG_DYNAMIC != 0;
-    let spec = SetSpec { key: key?, data, size, dynamic };
-    // A field alone is not padded, but our keys and values always are.
-    let padded = |fields: &[Field], most: usize| {
-        let len: usize = fields.iter().map(|field| field.padded_len(family)).sum();
-        len <= most && !matches!(fields, [only] if only.len(family) != len)
-    };
-    let held = padded(&spec.key, KEY_MAX)
-        && match &spec.data {
-            DataKind::Fields(fields) => padded(fields, DATA_MAX),
-            DataKind::None | DataKind::Verdict => true,
-        };
-    (held && SetType::of(&spec, family) == *declared).then_some(spec)
+    Some((key?, data))
 }
 
 /// Six bits for each part; more parts than fit push the first ones out.
-fn type_number(fields: &[Field], family: Family) -> u32 {
-    fields.iter().fold(0, |number, field| (number << datatype::BITS) | field_type(*field, family))
+fn type_number(fields: &[Field], family: Family, slot: u32) -> u32 {
+    let number =
+        |number, field: &Field| (number << datatype::BITS) | field_type(*field, family, slot);
+    fields.iter().fold(0, number)
 }
 
-fn field_type(field: Field, family: Family) -> u32 {
+fn field_type(field: Field, family: Family, slot: u32) -> u32 {
     match (field, family) {
         (Field::Saddr | Field::SaddrNet { .. } | Field::Daddr, Family::Ip) => datatype::IPV4_ADDR,
         (Field::Saddr | Field::SaddrNet { .. } | Field::Daddr, Family::Ip6) => datatype::IPV6_ADDR,
         (Field::L4Proto, _) => datatype::INET_PROTO,
         (Field::Dport, _) => datatype::INET_SERVICE,
         (Field::Priority | Field::PriorityBits { .. }, _) => datatype::PRIORITY,
-        (Field::SaddrLow96 | Field::Random { .. }, _) => datatype::INTEGER,
+        (Field::Random { .. }, _) => slot,
+        (Field::SaddrLow96, _) => datatype::INTEGER,
     }
 }
 
@@ -151,6 +203,11 @@ fn put_nest(out: &mut Vec<u8>, kind: u8, content: impl FnOnce(&mut Vec<u8>)) {
 fn put_expr(out: &mut Vec<u8>, kind: u32, content: impl FnOnce(&mut Vec<u8>)) {
     put_u32(out, udata::EXPR, kind);
     put_nest(out, udata::EXPR_CONTENT, content);
+}
+
+/// A `typeof` that names an expression and says nothing of it.
+fn put_empty(out: &mut Vec<u8>, kind: u8, expr: u32) {
+    put_nest(out, kind, |out| put_expr(out, expr, |_| ()));
 }
 
 fn put_typeof(out: &mut Vec<u8>, kind: u8, fields: &[Field], family: Family) {
@@ -259,4 +316,50 @@ fn field(bytes: &[u8], family: Family) -> Option<Field> {
         put_field(&mut written, *candidate, family);
         written == bytes
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoints() -> SetSpec {
+        let key = vec![Field::Daddr, Field::L4Proto, Field::Dport, Field::Random { modulus: 2 }];
+        SetSpec { key, data: DataKind::Fields(vec![Field::Daddr, Field::Dport]), size: 8 }
+    }
+
+    fn entries() -> SetSpec {
+        SetSpec { key: vec![Field::Priority], data: DataKind::Verdict, size: 8 }
+    }
+
+    #[test]
+    fn whoever_declares_it_it_is_the_same() {
+        for (spec, family) in [(endpoints(), Family::Ip), (entries(), Family::Ip6)] {
+            for writer in Writer::ALL {
+                let declared = SetType::by(writer, &spec, family);
+                assert_eq!(super::spec(&declared, 8, family), Some(spec.clone()), "{writer:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_nobody_declares_so_is_another() {
+        for spec in [endpoints(), entries()] {
+            let ours = SetType::of(&spec, Family::Ip);
+            for at in 0..ours.userdata.len() {
+                let mut theirs = ours.clone();
+                theirs.userdata[at] ^= 0x40;
+                assert_ne!(super::spec(&theirs, 8, Family::Ip), Some(spec.clone()), "byte {at}");
+            }
+            let theirs = SetType { key_type: ours.key_type ^ 1, ..ours };
+            assert_ne!(super::spec(&theirs, 8, Family::Ip), Some(spec));
+        }
+    }
+
+    /// nft 1.0.2 aborts at a concatenation with an `integer`.
+    #[test]
+    fn a_slot_has_a_type_with_a_length() {
+        let declared = SetType::of(&endpoints(), Family::Ip);
+        let last = declared.key_type & ((1 << datatype::BITS) - 1);
+        assert_eq!(last, datatype::MARK);
+    }
 }
