@@ -53,6 +53,10 @@ pub fn service_plan(
                     }),
                 }
             }
+            if plan.served.is_empty() {
+                // Nobody comes to its endpoints this way, so none meets itself.
+                plan.on_node.clear();
+            }
             notes.extend(too_many(service, index, &plan));
             ports.push(plan);
         }
