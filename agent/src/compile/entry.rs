@@ -62,6 +62,10 @@ pub fn service_plan(
                 let number = claims.number(&service.name, &port.name, port.proto)?;
                 Some(Sticky { timeout_s: affinity.timeout_s, number })
             });
+            if plan.served.is_empty() {
+                // Nobody comes to its endpoints this way, so none meets itself.
+                plan.on_node.clear();
+            }
             notes.extend(too_many(service, index, &plan));
             notes.extend(unremembered(service, index, &plan));
             ports.push(plan);

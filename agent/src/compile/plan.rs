@@ -113,7 +113,8 @@ pub struct PortPlan {
     pub cluster: Pool,
     /// The endpoints for traffic under policy Local; empty when no traffic is.
     pub local: Pool,
-    /// Endpoints of this node in any pool, which may meet themselves there.
+    /// Endpoints of this node in any pool, which may meet themselves there; none
+    /// if the port is reached nowhere.
     pub on_node: Vec<Backend>,
     /// Who keeps the flows it has. For UDP alone; empty otherwise.
     pub serving: Serving,

@@ -26,6 +26,8 @@ use file::{Value, Values, is_not};
 
 /// The longest name of an interface (`IFNAMSIZ` with its NUL).
 const INTERFACE_NAME_MAX: usize = 15;
+/// The longest prefix of one: rules compare it without the NUL.
+const INTERFACE_PREFIX_MAX: usize = INTERFACE_NAME_MAX - 1;
 
 /// What the operator wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -174,10 +176,13 @@ fn detect_local(values: &Values) -> Result<DetectLocalMode, ConfigError> {
         None | Some("ClusterCIDR") => Ok(DetectLocalMode::ClusterCidr(cluster_cidrs)),
         Some("NodeCIDR") => Ok(DetectLocalMode::NodeCidr),
         Some("BridgeInterface") => {
-            interface(values, "detectLocal.bridgeInterface").map(DetectLocalMode::BridgeInterface)
+            interface(values, "detectLocal.bridgeInterface", INTERFACE_NAME_MAX)
+                .map(DetectLocalMode::BridgeInterface)
         }
-        Some("InterfaceNamePrefix") => interface(values, "detectLocal.interfaceNamePrefix")
-            .map(DetectLocalMode::InterfaceNamePrefix),
+        Some("InterfaceNamePrefix") => {
+            interface(values, "detectLocal.interfaceNamePrefix", INTERFACE_PREFIX_MAX)
+                .map(DetectLocalMode::InterfaceNamePrefix)
+        }
         Some(other) => {
             let choices = "ClusterCIDR, NodeCIDR, BridgeInterface, InterfaceNamePrefix";
             Err(values.error(key, is_not(other, choices)))
@@ -199,12 +204,19 @@ fn cluster_cidrs(values: &Values) -> Result<Vec<Prefix>, ConfigError> {
     Ok(prefixes)
 }
 
-fn interface(values: &Values, key: &str) -> Result<Name, ConfigError> {
+/// A name of an interface, or its beginning, of at most so many bytes.
+fn interface(values: &Values, key: &str, max: usize) -> Result<Name, ConfigError> {
     let Some(name) = values.text(key) else {
         return Err(values.error(key, "is missing; detectLocalMode needs it"));
     };
-    let is_name = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'/' | b'*' | b'"' | b'\\');
-    if name.len() > INTERFACE_NAME_MAX || !name.bytes().all(is_name) {
+    // Of these, the kernel refuses `/` and `:`; nft cannot read the others.
+    let is_name =
+        |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'/' | b':' | b'*' | b'"' | b'\\');
+    if name.len() > max {
+        let problem = format!("{} is longer than the {max} bytes that fit", quoted(name));
+        return Err(values.error(key, problem));
+    }
+    if !name.bytes().all(is_name) {
         return Err(values.error(key, format!("{} is no name of an interface", quoted(name))));
     }
     Ok(Name::from(name))

@@ -142,6 +142,15 @@ fn errors_say_where_and_what_to_do() {
             "4: detectLocal.bridgeInterface: \"br\\\"; drop\" is no name of an interface",
         ),
         (
+            "detectLocalMode: BridgeInterface\ndetectLocal: {bridgeInterface: 'br0:1'}",
+            "4: detectLocal.bridgeInterface: \"br0:1\" is no name of an interface",
+        ),
+        (
+            "detectLocalMode: InterfaceNamePrefix\ndetectLocal: {interfaceNamePrefix: veth-of-a-pod-1}",
+            "4: detectLocal.interfaceNamePrefix: \"veth-of-a-pod-1\" is longer than the 14 bytes \
+             that fit",
+        ),
+        (
             "detectLocalMode: Bridge",
             "3: detectLocalMode: \"Bridge\" is none of ClusterCIDR, NodeCIDR, BridgeInterface, \
              InterfaceNamePrefix",
