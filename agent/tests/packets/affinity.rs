@@ -18,7 +18,7 @@ use serde_json::json;
 use super::Trials;
 use super::rig::{
     BY_NODE_RANGE, PATIENCE, Rig, Site, at_balancer, at_external_ip, at_node, at_vip, check,
-    exposed, nft, until,
+    exposed, until,
 };
 
 pub(crate) const ALL: Trials = &[
@@ -83,7 +83,7 @@ fn meets(
 /// Whether any rule of ours ever refused anything: none should, in these trials.
 fn refused_by_rules(site: &Site<'_>) -> Result<bool, Failed> {
     let lists =
-        ["ip", "ip6"].map(|family| nft(site.node, &format!("list chain {family} closeby refuse")));
+        ["ip", "ip6"].map(|family| site.node.nft(&format!("list chain {family} closeby refuse")));
     let lists = lists.into_iter().collect::<Result<String, _>>()?;
     let counters = lists.lines().filter(|line| line.contains("counter packets "));
     Ok(counters.filter(|line| !line.contains("counter packets 0 bytes 0")).count() > 0)
@@ -233,7 +233,7 @@ fn a_full_map_breaks_nothing(rig: &Rig) -> Result<(), Failed> {
         Ok(stays(&site, site.pod("a1"), to, Proto::Tcp).is_ok())
     })?;
     roams(&site, site.outside(), to)?;
-    nft(site.node, "flush map ip closeby affinity")?;
+    site.node.nft("flush map ip closeby affinity")?;
     stays(&site, site.outside(), to, Proto::Tcp).map(|_| ())
 }
 

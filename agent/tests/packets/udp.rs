@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::Trials;
 use super::rig::{
-    BY_NODE_RANGE, PATIENCE, Rig, SILENCE, Site, at_node, at_vip, check, nft, service, until,
+    BY_NODE_RANGE, PATIENCE, Rig, SILENCE, Site, at_node, at_vip, check, service, until,
 };
 
 pub(crate) const ALL: Trials = &[

@@ -324,11 +324,16 @@ mod tests {
 
     fn endpoints() -> SetSpec {
         let key = vec![Field::Daddr, Field::L4Proto, Field::Dport, Field::Random { modulus: 2 }];
-        SetSpec { key, data: DataKind::Fields(vec![Field::Daddr, Field::Dport]), size: 8 }
+        SetSpec {
+            key,
+            data: DataKind::Fields(vec![Field::Daddr, Field::Dport]),
+            size: 8,
+            dynamic: false,
+        }
     }
 
     fn entries() -> SetSpec {
-        SetSpec { key: vec![Field::Priority], data: DataKind::Verdict, size: 8 }
+        SetSpec { key: vec![Field::Priority], data: DataKind::Verdict, size: 8, dynamic: false }
     }
 
     #[test]
