@@ -114,7 +114,8 @@ fn change_bytes(rng: &mut TestRng, input: &mut Vec<u8>, corpus: &[Vec<u8>]) {
             drop(input.splice(stretch(rng, len, 64), part));
         }
         5 => {
-            write_at(input, at / 4 * 4, &one_of(rng, &EDGES).map_or([0; 4], |it| it.to_ne_bytes()))
+            let edge = one_of(rng, &EDGES).map_or([0; 4], |it| it.to_ne_bytes());
+            write_at(input, at / 4 * 4, &edge);
         }
         6 => {
             let edge = one_of(rng, &EDGES).map_or([0; 4], |it| it.to_ne_bytes());
