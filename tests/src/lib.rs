@@ -2,12 +2,15 @@
 
 pub mod clients;
 pub mod clusters;
+pub mod events;
+pub mod fuzz;
 pub mod generate;
 pub mod made;
 pub mod namespace;
 pub mod netns;
 pub mod nft;
 pub mod oracle;
+pub mod property;
 pub mod rawdump;
 pub mod rulesets;
 pub mod scenario;

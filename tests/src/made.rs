@@ -49,6 +49,23 @@ impl Made {
         self.rendered.ruleset()
     }
 
+    /// What is decided or rendered otherwise in another, whatever their
+    /// generations.
+    #[must_use]
+    pub fn difference(&self, other: &Self) -> Option<String> {
+        let (mine, theirs) = (&self.snapshot, &other.snapshot);
+        if !self.plan.decides_as(&other.plan) {
+            return Some(format!("plans differ:\n{:#?}\n{:#?}", self.plan, other.plan));
+        }
+        if self.ruleset() != other.ruleset() {
+            let (mine, theirs) = (self.ruleset(), other.ruleset());
+            return Some(format!("rules differ:\n{mine:#?}\n{theirs:#?}"));
+        }
+        let is_same = (&mine.targets, &mine.sources, &mine.cluster_ips, &mine.health)
+            == (&theirs.targets, &theirs.sources, &theirs.cluster_ips, &theirs.health);
+        (!is_same).then(|| format!("snapshots differ:\n{mine:#?}\n{theirs:#?}"))
+    }
+
     fn follow(&self, plan: NodePlan) -> Self {
         Self {
             rendered: self.rendered.next(&plan),

@@ -11,31 +11,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use closeby::compile::{self, Facts, Frontend, Served, compile_all};
+use closeby::compile::{self, Frontend, Served, compile_all};
 use closeby::explain::{Destination, Knowledge, Question, explain};
 use closeby::fastpath::{Flow, Origin, Route, Snapshot, route};
-use closeby::model::{Change, Cluster, Dirty};
+use closeby::model::{Change, Cluster};
 use closeby::render::tables::table_ids;
 use closeby_nft::apply::apply;
 use closeby_nft::delta::diff;
 use closeby_nft::fake::Fake;
 use closeby_nft::{Batch, Kernel, Name, Port, Ruleset};
 use closeby_tests::clusters;
+use closeby_tests::events::event;
 use closeby_tests::made::Made;
 use closeby_tests::oracle::{self, Decision, Oracle, Probe, Target};
+use closeby_tests::property::{cases, same};
 use closeby_tests::traced::Traced;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
-
-/// How many clusters a property looks at, unless `PROPTEST_CASES` says.
-fn cases(count: u32) -> ProptestConfig {
-    match std::env::var_os("PROPTEST_CASES") {
-        Some(_) => ProptestConfig::default(),
-        None => ProptestConfig::with_cases(count),
-    }
-}
 
 /// What the generators must reach for the properties to mean anything.
 #[test]
@@ -142,21 +136,6 @@ fn word(decision: &Decision) -> &'static str {
         Decision::Reject => "refused",
         Decision::Pass => "passed",
     }
-}
-
-fn same(one: &Made, other: &Made) -> Result<(), TestCaseError> {
-    prop_assert!(
-        one.plan.decides_as(&other.plan),
-        "plans differ:\n{:#?}\n{:#?}",
-        one.plan,
-        other.plan
-    );
-    prop_assert_eq!(one.ruleset(), other.ruleset());
-    prop_assert_eq!(&one.snapshot.targets, &other.snapshot.targets);
-    prop_assert_eq!(&one.snapshot.sources, &other.snapshot.sources);
-    prop_assert_eq!(&one.snapshot.cluster_ips, &other.snapshot.cluster_ips);
-    prop_assert_eq!(&one.snapshot.health, &other.snapshot.health);
-    Ok(())
 }
 
 /// What the oracle decided, as far as user space decides it: who is
@@ -313,32 +292,6 @@ fn in_words(decision: &Decision) -> (&'static str, BTreeSet<String>, bool) {
         Decision::Reject => ("reject", BTreeSet::new(), false),
         Decision::Pass => ("pass", BTreeSet::new(), false),
     }
-}
-
-/// One thing that happens to an agent.
-#[derive(Clone, Debug)]
-enum Event {
-    Change(Change),
-    Facts(Facts),
-}
-
-impl Event {
-    fn happens(self, cluster: &mut Cluster, facts: &mut Arc<Facts>) -> Dirty {
-        match self {
-            Self::Change(change) => cluster.apply(change),
-            Self::Facts(others) => {
-                *facts = Arc::new(others);
-                Dirty::default()
-            }
-        }
-    }
-}
-
-fn event() -> impl Strategy<Value = Event> {
-    prop_oneof![
-        12 => clusters::change().prop_map(Event::Change),
-        1 => clusters::facts().prop_map(Event::Facts),
-    ]
 }
 
 proptest! {

@@ -15,6 +15,9 @@ const NODES_MAX: usize = 40_000_000;
 /// Parts of a document that may have a name for aliases. Aliases multiply what
 /// they stand for ("YAML bombs"), so this is far lower.
 const ANCHORED_MAX: usize = 50_000;
+/// Parts of a document that aliases may stand for, all together: a million
+/// take the reader seconds.
+const REPLAYED_MAX: usize = 50_000;
 
 /// How a file is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +104,7 @@ pub(crate) fn yaml_options() -> serde_saphyr::Options {
     };
     serde_saphyr::options! {
         budget: budget,
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: REPLAYED_MAX },
         emit_comments: false,
         leading_zero_numbers_as_strings: true,
         // A Node may be called `n` and a namespace `no`.
@@ -169,6 +173,8 @@ mod tests {
             bomb.push_str(&format!("a{level}: &a{level} [{below}]\n"));
         }
         assert!(told(&bomb, Format::Yaml).starts_with("1 ERROR YAML document too large"));
+        let flat = format!("a: &a [{}]\nb: [{}]", "x,".repeat(1000), "*a,".repeat(1000));
+        assert!(told(&flat, Format::Yaml).contains("total_replayed_events=50"), "{flat}");
         let deep = "[".repeat(100_000);
         assert!(told(&deep, Format::Yaml).starts_with("1 ERROR "));
         assert!(told(&deep, Format::Json).starts_with("1 ERROR recursion limit exceeded"));

@@ -266,8 +266,7 @@ fn udp_from_a_time_without_rules(rig: &Rig) -> Result<(), Failed> {
     let flows: Vec<_> = Family::BOTH.into_iter().map(of).collect();
     site.kill();
     // Connections are tracked as long as anybody's rules ask for it.
-    nft(
-        site.node,
+    site.node.nft(
         "flush ruleset; table inet theirs { chain everything { \
          type filter hook prerouting priority 0; ct state new counter; }; }",
     )?;
