@@ -18,6 +18,7 @@ mod node;
 mod repair;
 mod rig;
 mod sctp;
+mod steady;
 mod udp;
 mod verdicts;
 
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         adoption::ALL,
         repair::ALL,
         sctp::ALL,
+        steady::ALL,
     ];
     let trials = parts.into_iter().flatten().map(|(name, trial)| {
         let rig = Arc::clone(&rig);

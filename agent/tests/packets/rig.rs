@@ -21,7 +21,7 @@ use libtest_mimic::Failed;
 use serde_json::Value;
 
 /// The program under test.
-const CLOSEBY: &str = env!("CARGO_BIN_EXE_closeby");
+pub(crate) const CLOSEBY: &str = env!("CARGO_BIN_EXE_closeby");
 /// Where pods listen, and where Services do.
 pub(crate) const TARGET: u16 = 8080;
 pub(crate) const PORT: u16 = 80;

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{io, iter};
 
 use nix::errno::Errno;
@@ -86,6 +86,19 @@ pub struct Reply {
     pub seen_source: SocketAddr,
     /// The source that was sent.
     pub sent_from: SocketAddr,
+}
+
+/// A request, how it ended, and when.
+#[derive(Debug)]
+pub struct Asked {
+    /// How it ended.
+    pub answer: Answer,
+    /// Before anything was sent.
+    pub began: Instant,
+    /// How long a TCP connection took to come about.
+    pub connected: Option<Duration>,
+    /// When it had ended.
+    pub ended: Instant,
 }
 
 impl Reply {
@@ -247,14 +260,24 @@ impl Ports {
 
 /// One request, on the calling thread, in its namespace.
 pub(super) fn request(ports: &Ports, request: &Request) -> Answer {
+    timed(ports, request).answer
+}
+
+/// The same, with its times.
+pub(super) fn timed(ports: &Ports, request: &Request) -> Asked {
+    let (began, mut connected) = (Instant::now(), None);
     let ended = match request.proto {
         Proto::Udp => ask_datagram(ports, request),
         Proto::Tcp => match Conversation::open(ports, request) {
-            Ok(conversation) => conversation.ask_last(),
+            Ok(conversation) => {
+                connected = Some(began.elapsed());
+                conversation.ask_last()
+            }
             Err(answer) => Ok(*answer),
         },
     };
-    ended.unwrap_or_else(|error| Answer::of_error(&error))
+    let answer = ended.unwrap_or_else(|error| Answer::of_error(&error));
+    Asked { answer, began, connected, ended: Instant::now() }
 }
 
 /// Many requests, `width` at a time.

@@ -5,8 +5,9 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::process::{Child, Command, Stdio};
 
-use super::client::{self, Answer, Conversation, Ports, Request};
+use super::client::{self, Answer, Asked, Conversation, Ports, Request};
 use super::error::LabError;
+use super::ip;
 use super::netns::Netns;
 use super::server::{Server, Told};
 use super::spec::{FIRST_NODE, Family, Pair};
@@ -145,6 +146,31 @@ impl Host {
     #[must_use]
     pub fn requests(&self, request: &Request, count: usize, width: usize) -> Vec<Answer> {
         client::requests(&self.netns, &self.ports, request, count, width)
+    }
+
+    /// Sends these requests from here, one after the other on one thread, and tells how each ended.
+    ///
+    /// # Errors
+    /// Where the namespace cannot be entered.
+    pub fn ask_each<T>(
+        &self,
+        requests: impl Iterator<Item = (T, Request)> + Send,
+        mut told: impl FnMut(T, Asked) + Send,
+    ) -> Result<(), LabError> {
+        self.netns.run(|| {
+            for (what, request) in requests {
+                told(what, client::timed(&self.ports, &request));
+            }
+            Ok(())
+        })
+    }
+
+    /// Sets network sysctls here: paths below `/proc/sys/net`, and values.
+    ///
+    /// # Errors
+    /// Where the kernel refuses.
+    pub fn sysctls(&self, settings: &[(&str, &str)]) -> Result<(), LabError> {
+        ip::sysctls(&self.netns, settings)
     }
 
     /// Opens a TCP connection from here that can be asked again and again.

@@ -1,12 +1,13 @@
 //! `closeby-lab`: a cluster in one process, to try closeby without a cluster and without root.
 //! Flags and exit codes live here; what is played lives in `story`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
 use closeby_tools::lab::{self, Entry};
+use closeby_tools::steady;
 
 mod held;
 mod judge;
@@ -39,6 +40,26 @@ struct Flags {
 enum Play {
     /// Play the story: three zones, and a service that learns to stay in the zone of its client.
     Try(Try),
+    /// Change Services a thousand times while clients dial them without pause: nobody may lose
+    Steady(Steady),
+}
+
+/// How much is to change, and how much to be dialled.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXIT_CODES)]
+struct Steady {
+    /// The agent to run [default: `closeby` beside this program]
+    #[arg(long, value_name = "PATH")]
+    agent: Option<PathBuf>,
+    /// Generations at least; each changes the endpoints or a policy of a Service that is dialled
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    generations: usize,
+    /// Connections at least; changes go on until both numbers are reached
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    connections: usize,
+    /// Keep the agent's log, its configuration and the manifests in this folder
+    #[arg(long, value_name = "DIR")]
+    keep_logs: Option<PathBuf>,
 }
 
 /// How to play the story.
@@ -61,8 +82,7 @@ struct Try {
 }
 
 fn main() -> ExitCode {
-    let Flags { command: Play::Try(flags) } = Flags::parse();
-    match play(&flags) {
+    match play(&Flags::parse().command) {
         Ok(code) => code,
         Err(error) => {
             anstream::eprintln!("closeby-lab: {error:#}");
@@ -72,22 +92,38 @@ fn main() -> ExitCode {
 }
 
 /// Before [`lab::enter`] nothing may start a thread.
-fn play(flags: &Try) -> anyhow::Result<ExitCode> {
-    let agent = agent(flags.agent.as_deref())?;
-    if flags.keep_logs.as_ref().is_some_and(|dir| dir.starts_with(lab::SCRATCH)) {
+fn play(play: &Play) -> anyhow::Result<ExitCode> {
+    let (agent, keep) = match play {
+        Play::Try(Try { agent, keep_logs, .. }) | Play::Steady(Steady { agent, keep_logs, .. }) => {
+            (self::agent(agent.as_deref())?, keep_logs.as_deref())
+        }
+    };
+    if keep.is_some_and(|dir| dir.starts_with(lab::SCRATCH)) {
         bail!("--keep-logs must be outside of {}, which the lab covers", lab::SCRATCH);
     }
     match lab::enter()? {
         Entry::Outside(code) => Ok(code),
         Entry::Inside => {
-            let right = story::play(&agent, flags)?;
+            let right = match play {
+                Play::Try(flags) => story::play(&agent, flags)?,
+                Play::Steady(flags) => steady(&agent, flags)?,
+            };
             Ok(if right { ExitCode::SUCCESS } else { ExitCode::from(WRONG) })
         }
     }
 }
 
+/// Changes and dials; true if nobody lost a connection.
+fn steady(agent: &Path, flags: &Steady) -> anyhow::Result<bool> {
+    let home = stage::home(flags.keep_logs.as_deref())?;
+    let Steady { generations, connections, .. } = *flags;
+    let report = steady::run(agent, &home, steady::Target { generations, connections })?;
+    anstream::println!("{report}");
+    Ok(report.is_clean())
+}
+
 /// The agent's program, as an absolute path.
-fn agent(flag: Option<&std::path::Path>) -> anyhow::Result<PathBuf> {
+fn agent(flag: Option<&Path>) -> anyhow::Result<PathBuf> {
     let path = match flag {
         Some(path) => path.to_owned(),
         None => std::env::current_exe()?.with_file_name("closeby"),

@@ -112,7 +112,7 @@ impl Stage {
 }
 
 /// Where manifests and logs go: memory that vanishes with the lab, or a folder that stays.
-fn home(keep: Option<&Path>) -> anyhow::Result<PathBuf> {
+pub(crate) fn home(keep: Option<&Path>) -> anyhow::Result<PathBuf> {
     let home = keep.map_or_else(|| PathBuf::from(SCRATCH), Path::to_owned);
     fs::create_dir_all(&home)
         .and_then(|()| home.canonicalize())
