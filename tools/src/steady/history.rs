@@ -89,7 +89,8 @@ mod tests {
         epochs.push(Epoch { written: at(20), committed: None, state: third });
         drop((epochs, first));
         let met = |began, ended| {
-            states.iter().map(|state| history.any_during((at(began), at(ended)), |it| it == state))
+            let time = (at(began), at(ended));
+            states.each_ref().map(|state| history.any_during(time, |it| it == state))
         };
         for (began, ended, expected) in [
             (1, 9, [true, false, false]),
@@ -100,7 +101,7 @@ mod tests {
             // The third may be in the kernel, and may not.
             (30, 31, [false, true, true]),
         ] {
-            assert_eq!(met(began, ended).collect::<Vec<_>>(), expected, "{began} to {ended}");
+            assert_eq!(met(began, ended), expected, "{began} to {ended}");
         }
     }
 }
