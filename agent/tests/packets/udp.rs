@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::Trials;
 use super::rig::{
-    BY_NODE_RANGE, PATIENCE, Rig, SILENCE, Site, at_node, at_vip, check, nft, service, until,
+    BY_NODE_RANGE, PATIENCE, Rig, SILENCE, Site, at_node, at_vip, check, service, until,
 };
 
 pub(crate) const ALL: Trials = &[
@@ -266,8 +266,7 @@ fn udp_from_a_time_without_rules(rig: &Rig) -> Result<(), Failed> {
     let flows: Vec<_> = Family::BOTH.into_iter().map(of).collect();
     site.kill();
     // Connections are tracked as long as anybody's rules ask for it.
-    nft(
-        site.node,
+    site.node.nft(
         "flush ruleset; table inet theirs { chain everything { \
          type filter hook prerouting priority 0; ct state new counter; }; }",
     )?;
