@@ -11,6 +11,7 @@
 
 mod catalogue;
 mod held;
+mod load;
 mod objects;
 mod packets;
 mod run;

@@ -116,7 +116,7 @@ pub(crate) fn health(ask: Ask<'_>, hoped: Option<u16>) -> Result<Option<u16>, St
 
 /// What a reply tells of the source. A node has but one address to be replaced
 /// by, its own: there nobody can tell.
-pub(crate) fn source(client: &Host, reply: &Reply) -> Option<Source> {
+fn source(client: &Host, reply: &Reply) -> Option<Source> {
     let source = if reply.masqueraded() { Source::Replaced } else { Source::Kept };
     Some(source).filter(|_| client.kind() != Kind::Node)
 }

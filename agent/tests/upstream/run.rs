@@ -3,16 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use closeby_tools::lab::{Answer, Cluster, Family, Kind, Request};
+use closeby_tools::lab::{Cluster, Family, Kind};
 use libtest_mimic::Failed;
 
 use super::held::Held;
+use super::load::Load;
 use super::objects::{Objects, host};
-use super::packets::{self, Hope, lab_proto};
+use super::packets::{self, Hope};
 use super::scenario::{Scenario, Step};
 use super::sight::{Ask, Fate, Sights};
 use super::stage::{Ground, Stage};
@@ -45,9 +44,6 @@ fn play(
     objects.change(step)?;
     stage.ground.serve(objects.listeners())?;
     let manifests = objects.manifests(&stage.ground.cluster)?;
-    for by in entries(&step.throughout) {
-        stage.ground.cluster.enter_by(host(&stage.ground.cluster, by)?)?;
-    }
     let load = Load::start(&stage.ground.cluster, objects, &step.throughout)?;
     stage.kill(&step.restart);
     stage.write(&[&manifests[..], &step.others].concat())?;
@@ -64,12 +60,13 @@ fn play(
         let jobs: Vec<Job<'_>> = jobs.into_iter().filter(here).collect();
         wrong.extend(check_all(&stage.ground, &sights, &jobs));
     }
+    stage.ground.cluster.enter_by(stage.ground.cluster.node(FIRST_NODE))?;
     wrong.extend(held.check(&stage.ground, objects, &step.held)?);
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n").into()) }
 }
 
 /// The nodes that the client outside comes in by; one even if it does not.
-fn entries(expectations: &[Expectation]) -> BTreeSet<&str> {
+pub(crate) fn entries(expectations: &[Expectation]) -> BTreeSet<&str> {
     let clients = expectations.iter().flat_map(|expectation| &expectation.clients);
     let outside = clients.filter(|client| client.host == "outside");
     let by: BTreeSet<&str> =
@@ -78,15 +75,15 @@ fn entries(expectations: &[Expectation]) -> BTreeSet<&str> {
 }
 
 /// One expectation, one client, one destination, one family.
-struct Job<'a> {
+pub(crate) struct Job<'a> {
     expectation: &'a Expectation,
-    ask: Ask<'a>,
+    pub(crate) ask: Ask<'a>,
     /// The node that the client outside comes in by; none for others.
     by: Option<&'a str>,
     told: String,
 }
 
-fn jobs<'a>(
+pub(crate) fn jobs<'a>(
     cluster: &'a Cluster,
     objects: &Objects,
     expectations: &'a [Expectation],
@@ -315,87 +312,4 @@ fn shown(fate: Result<Fate, String>) -> String {
             seen.iter().map(server).collect::<Vec<_>>().join(", ")
         }
     }
-}
-
-/// Connections without pause while something happens. Each must be answered by
-/// one of those that are expected.
-struct Load {
-    done: Arc<AtomicBool>,
-    workers: Vec<thread::JoinHandle<Option<String>>>,
-}
-
-impl Load {
-    fn start(
-        cluster: &Arc<Cluster>,
-        objects: &Objects,
-        expectations: &[Expectation],
-    ) -> Result<Self, Failed> {
-        let done = Arc::new(AtomicBool::new(false));
-        let mut workers = Vec::new();
-        for expectation in expectations {
-            let requests = Self::requests(cluster, objects, expectation)?;
-            let Verdict::Reaches { servers, .. } = expectation.verdict.clone() else {
-                return Err(format!("{:?}: only who is reached", expectation.text).into());
-            };
-            let (cluster, done) = (Arc::clone(cluster), Arc::clone(&done));
-            let text = expectation.text.clone();
-            workers.push(thread::spawn(move || {
-                let wrong = ask_until(&cluster, &done, &requests, &servers)?;
-                Some(format!("throughout, {text}: {wrong}"))
-            }));
-        }
-        Ok(Self { done, workers })
-    }
-
-    /// The hosts that ask, by name, and what.
-    fn requests(
-        cluster: &Cluster,
-        objects: &Objects,
-        expectation: &Expectation,
-    ) -> Result<Vec<(String, Request)>, Failed> {
-        let jobs = jobs(cluster, objects, std::slice::from_ref(expectation))?;
-        let request = |job: &Job<'_>| {
-            let proto = lab_proto(job.ask.proto).ok_or("SCTP has no connections here")?;
-            let request = Request::new(job.ask.to, proto);
-            Ok((job.ask.client.name().to_owned(), request))
-        };
-        jobs.iter().map(request).collect()
-    }
-
-    /// What went wrong meanwhile.
-    fn end(self) -> Vec<String> {
-        self.done.store(true, Ordering::Relaxed);
-        let ends = self.workers.into_iter().map(thread::JoinHandle::join);
-        ends.filter_map(|end| end.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect()
-    }
-}
-
-/// Asks in turn until told to stop, at least once; the first answer that must
-/// not be.
-fn ask_until(
-    cluster: &Cluster,
-    done: &AtomicBool,
-    requests: &[(String, Request)],
-    servers: &[(String, u16)],
-) -> Option<String> {
-    loop {
-        let is_last = done.load(Ordering::Relaxed);
-        for (client, request) in requests {
-            let Ok(client) = host(cluster, client) else { continue };
-            let answer = client.request(request);
-            let by = |reply: &closeby_tools::lab::Reply| (reply.pod.clone(), reply.port);
-            let expected = answer.reply().is_some_and(|reply| servers.contains(&by(reply)));
-            if !expected {
-                return Some(shown_answer(client.name(), &answer));
-            }
-        }
-        if is_last {
-            return None;
-        }
-    }
-}
-
-fn shown_answer(client: &str, answer: &Answer) -> String {
-    format!("{client} got {answer:?}")
 }

@@ -2,6 +2,7 @@
 //! and one folder that stands for the API.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -20,6 +21,7 @@ use super::objects::Listener;
 const CLOSEBY: &str = env!("CARGO_BIN_EXE_closeby");
 /// How long an agent may take for anything.
 const PATIENCE: Duration = Duration::from_secs(10);
+
 /// The settings of all agents.
 const CONFIG: &str = "apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
@@ -78,12 +80,13 @@ impl Stage {
 
     /// No object but the Nodes, and every agent runs.
     pub(crate) fn clear(&mut self) -> Result<(), Failed> {
-        let nodes: Vec<String> =
-            self.ground.cluster.nodes().iter().map(|node| node.name().into()).collect();
-        let dead: Vec<String> =
-            nodes.into_iter().filter(|node| !self.agents.contains_key(node)).collect();
-        self.write(&[])?;
-        self.start(&dead)
+        if self.write(&[]).is_err() {
+            // An agent that ended, in a scenario that failed, fails no other.
+            self.agents.clear();
+        }
+        let nodes = self.ground.cluster.nodes().iter().map(|node| node.name().to_owned());
+        let missing: Vec<String> = nodes.filter(|node| !self.agents.contains_key(node)).collect();
+        self.start(&missing)
     }
 
     /// Makes these objects those of the API; when this returns, every kernel
@@ -146,11 +149,8 @@ impl Ground {
     pub(crate) fn serve(&mut self, listeners: Vec<Listener>) -> Result<(), Failed> {
         for (host, port) in listeners {
             let member = super::objects::host(&self.cluster, &host)?;
-            if let std::collections::btree_map::Entry::Vacant(entry) =
-                self.servers.entry((host, port))
-            {
-                let server = member.serve(port)?;
-                entry.insert(server);
+            if let Entry::Vacant(entry) = self.servers.entry((host, port)) {
+                entry.insert(member.serve(port)?);
             }
         }
         Ok(())
