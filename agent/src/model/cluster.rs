@@ -54,6 +54,12 @@ impl Dirty {
         *self == Self::default()
     }
 
+    /// Whether anything but Services and slices was touched.
+    #[must_use]
+    pub fn beside_services(&self) -> bool {
+        !self.nodes.is_empty() || self.service_cidrs || self.host
+    }
+
     /// Adds what another change touched.
     pub fn merge(&mut self, other: Self) {
         self.services.extend(other.services);

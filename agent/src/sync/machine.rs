@@ -171,8 +171,8 @@ impl Machine {
     /// Makes the next plan and its renderings, unless what changed is nothing
     /// that a plan depends on.
     fn decide(&mut self, sizes: Option<Sizes>, effects: &mut Vec<Effect>) {
-        let facts = self.facts(effects);
         let dirty = std::mem::take(&mut self.dirty);
+        let facts = self.facts(&dirty, effects);
         let is_same = |desired: &Desired| Arc::ptr_eq(&desired.plan.facts, &facts);
         let is_quiet = dirty.services.is_empty() && !dirty.service_cidrs;
         if is_quiet && self.desired.as_ref().is_some_and(is_same) {
@@ -188,7 +188,10 @@ impl Machine {
     }
 
     /// The facts of this node now; the same value as long as they are equal.
-    fn facts(&mut self, effects: &mut Vec<Effect>) -> Arc<Facts> {
+    fn facts(&mut self, dirty: &Dirty, effects: &mut Vec<Effect>) -> Arc<Facts> {
+        if let Some(desired) = self.desired.as_ref().filter(|_| !dirty.beside_services()) {
+            return desired.plan.facts.clone();
+        }
         let (facts, notes) = self.node.facts(&self.cluster);
         effects.extend(Effect::notes(notes));
         match &self.desired {

@@ -203,7 +203,7 @@ impl Node<'_> {
             chains.extend(origin.source.chains(self.family, class, origin.pods, None));
         }
         rules.push(vec![Statement::FibLocal(Side::Saddr), goto(&all.to_string())]);
-        let local = priority_from(origin.source.frontend, origin.local_classes);
+        let local = priority_from(origin.local.frontend, origin.local.classes);
         rules.push(vec![local, vmap(SetKind::Picks)]);
         chains.insert(0, (class.to_string(), rules));
         chains
@@ -277,21 +277,12 @@ struct Origin {
     /// The chains of this node's pods.
     pods: &'static str,
     /// For others.
-    local_classes: SetKind,
+    local: Source,
 }
 
-const NODE_ORIGIN: Origin = Origin {
-    source: NODE,
-    all: Kind::Node,
-    pods: "pods",
-    local_classes: SetKind::NodeLocalClasses,
-};
-const EXTERNAL_ORIGIN: Origin = Origin {
-    source: CLUSTER,
-    all: Kind::External,
-    pods: "external-pods",
-    local_classes: SetKind::LocalClasses,
-};
+const NODE_ORIGIN: Origin = Origin { source: NODE, all: Kind::Node, pods: "pods", local: LOCAL };
+const EXTERNAL_ORIGIN: Origin =
+    Origin { source: CLUSTER, all: Kind::External, pods: "external-pods", local: EXTERNAL_LOCAL };
 
 /// Refuses at once. TCP gets a reset: ICMP errors are rate limited, and half
 /// of 300 quick connections to a plain `reject` timed out.

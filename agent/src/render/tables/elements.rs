@@ -6,6 +6,7 @@ use closeby_nft::{Data, Elements, Family, Key, L4Proto};
 
 use super::class::{Class, Kind};
 use super::sets::SetKind;
+use super::source::{CLUSTER, EXTERNAL_LOCAL, LOCAL, NODE, Source};
 use super::sticky;
 use crate::compile::{
     Backend, Entry, Facts, Frontend, LocalAddresses, Masquerade, PortPlan, Served, Sticky, Way,
@@ -61,10 +62,10 @@ fn source_items(served: &Served, at: &Key, give: &mut impl FnMut(Item)) {
     }
 }
 
-/// The sets and classes of one way of naming a frontend.
+/// The sources, sets and classes of one way of naming a frontend.
 struct Sets {
-    anywhere: PoolSets,
-    on_node: PoolSets,
+    anywhere: Source,
+    on_node: Source,
     reject: SetKind,
     drop: SetKind,
     /// Everybody is masqueraded.
@@ -75,27 +76,9 @@ struct Sets {
     local: Kind,
 }
 
-/// Where the endpoints that a frontend draws from are.
-struct PoolSets {
-    classes: SetKind,
-    endpoints: SetKind,
-    tokens: SetKind,
-    sticky_endpoints: SetKind,
-}
-
 const ADDRESSED: Sets = Sets {
-    anywhere: PoolSets {
-        classes: SetKind::Classes,
-        endpoints: SetKind::Endpoints,
-        tokens: SetKind::Tokens,
-        sticky_endpoints: SetKind::StickyEndpoints,
-    },
-    on_node: PoolSets {
-        classes: SetKind::LocalClasses,
-        endpoints: SetKind::LocalEndpoints,
-        tokens: SetKind::LocalTokens,
-        sticky_endpoints: SetKind::LocalStickyEndpoints,
-    },
+    anywhere: CLUSTER,
+    on_node: EXTERNAL_LOCAL,
     reject: SetKind::RejectServices,
     drop: SetKind::DropServices,
     all: Kind::External,
@@ -104,18 +87,8 @@ const ADDRESSED: Sets = Sets {
 };
 
 const ON_NODE: Sets = Sets {
-    anywhere: PoolSets {
-        classes: SetKind::NodeClasses,
-        endpoints: SetKind::NodeEndpoints,
-        tokens: SetKind::NodeTokens,
-        sticky_endpoints: SetKind::NodeStickyEndpoints,
-    },
-    on_node: PoolSets {
-        classes: SetKind::NodeLocalClasses,
-        endpoints: SetKind::NodeLocalEndpoints,
-        tokens: SetKind::NodeLocalTokens,
-        sticky_endpoints: SetKind::NodeLocalStickyEndpoints,
-    },
+    anywhere: NODE,
+    on_node: LOCAL,
     reject: SetKind::RejectNodePorts,
     drop: SetKind::DropNodePorts,
     all: Kind::Node,
@@ -130,8 +103,8 @@ fn frontend_items(
     sets: &Sets,
     give: &mut impl FnMut(Item),
 ) {
-    let mut give_pool = |backends: &[Backend], kind, sets: &PoolSets| {
-        pool_items((backends, kind), port.sticky, at, sets, give);
+    let mut give_pool = |backends: &[Backend], kind, source: &Source| {
+        pool_items((backends, kind), port.sticky, at, source, give);
     };
     let local = &port.local.backends;
     match entry {
@@ -163,7 +136,7 @@ fn pool_items(
     (backends, kind): (&[Backend], Kind),
     sticky: Option<Sticky>,
     at: &Key,
-    sets: &PoolSets,
+    source: &Source,
     give: &mut impl FnMut(Item),
 ) {
     let timeout_s = sticky.map(|sticky| sticky.timeout_s);
@@ -172,17 +145,17 @@ fn pool_items(
     let target =
         |backend: &Backend| Data::Value(Value::new().addr(backend.addr).port(backend.port));
     give(Item::Class(class));
-    give(Item::Own(sets.classes, at.clone(), number(class.number())));
+    give(Item::Own(source.classes, at.clone(), number(class.number())));
     let slots = (0..).zip(backends.iter().map(target));
-    give(Item::Pool(sets.endpoints, at.clone(), in_order(slots)));
+    give(Item::Pool(source.endpoints, at.clone(), in_order(slots)));
     if let Some(sticky) = sticky {
         // What cannot be remembered is drawn as without affinity.
         give(Item::Class(class.plain()));
         let tokens = sticky::tokens(sticky.number, backends);
         let slots = (0..).zip(tokens.iter().map(|token| number(*token)));
-        give(Item::Pool(sets.tokens, at.clone(), in_order(slots)));
+        give(Item::Pool(source.tokens, at.clone(), in_order(slots)));
         let endpoints = tokens.into_iter().zip(backends.iter().map(target));
-        give(Item::Pool(sets.sticky_endpoints, at.clone(), in_order(endpoints)));
+        give(Item::Pool(source.sticky_endpoints, at.clone(), in_order(endpoints)));
     }
 }
 

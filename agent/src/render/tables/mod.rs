@@ -120,13 +120,17 @@ impl Rendered {
 
     /// Puts these into the set of UDP frontends that vanished.
     pub fn remember(&mut self, gone: impl Fn(Family) -> Elements) {
+        let mut is_news = false;
         for (family, content) in &mut self.contents {
             let (known, gone) = (content.elements_mut(SetKind::UdpGone), gone(*family));
             if *known != gone {
                 *known = gone;
+                is_news = true;
             }
         }
-        self.write_tables();
+        if is_news {
+            self.write_tables();
+        }
     }
 
     /// Tables without Services for another node or other settings.

@@ -11,9 +11,10 @@ use super::sticky;
 #[derive(Clone, Copy)]
 pub(super) struct Source {
     pub(super) frontend: &'static [Field],
-    endpoints: SetKind,
-    tokens: SetKind,
-    sticky_endpoints: SetKind,
+    pub(super) classes: SetKind,
+    pub(super) endpoints: SetKind,
+    pub(super) tokens: SetKind,
+    pub(super) sticky_endpoints: SetKind,
     /// The chain of the last draw.
     pub(super) last: &'static str,
     /// The name, but for the class, of chains that remember.
@@ -22,6 +23,7 @@ pub(super) struct Source {
 
 pub(super) const CLUSTER: Source = Source {
     frontend: &ADDRESS,
+    classes: SetKind::Classes,
     endpoints: SetKind::Endpoints,
     tokens: SetKind::Tokens,
     sticky_endpoints: SetKind::StickyEndpoints,
@@ -30,6 +32,7 @@ pub(super) const CLUSTER: Source = Source {
 };
 pub(super) const NODE: Source = Source {
     frontend: &NODE_PORT,
+    classes: SetKind::NodeClasses,
     endpoints: SetKind::NodeEndpoints,
     tokens: SetKind::NodeTokens,
     sticky_endpoints: SetKind::NodeStickyEndpoints,
@@ -38,6 +41,7 @@ pub(super) const NODE: Source = Source {
 };
 pub(super) const LOCAL: Source = Source {
     frontend: &NODE_PORT,
+    classes: SetKind::NodeLocalClasses,
     endpoints: SetKind::NodeLocalEndpoints,
     tokens: SetKind::NodeLocalTokens,
     sticky_endpoints: SetKind::NodeLocalStickyEndpoints,
@@ -46,6 +50,7 @@ pub(super) const LOCAL: Source = Source {
 };
 pub(super) const EXTERNAL_LOCAL: Source = Source {
     frontend: &ADDRESS,
+    classes: SetKind::LocalClasses,
     endpoints: SetKind::LocalEndpoints,
     tokens: SetKind::LocalTokens,
     sticky_endpoints: SetKind::LocalStickyEndpoints,
