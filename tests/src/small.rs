@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use closeby::compile::{DetectLocal, Facts, LocalAddresses, MarkBit, NodePortAddresses};
+use closeby::compile::{Facts, LocalAddresses, NodePortAddresses};
 use closeby::model::{
     Change, Endpoint, Hints, HostAddresses, Life, Node, NodeName, Note, PortName, Service,
     ServiceName, ServicePort, Slice, SliceName, SlicePort, TrafficPolicy, Zone,
@@ -24,15 +24,9 @@ pub fn facts(node: Option<&Node>, host: &HostAddresses) -> (Facts, Vec<Note>) {
         LocalAddresses::These(of_host.chain([address(family, 9, 1)]).collect())
     };
     let facts = Facts {
-        node: NodeName::from(NODE),
         zone: node.and_then(|node| node.zone.clone()),
-        families: Family::BOTH.into(),
-        detect_local: DetectLocal::Unknown,
-        masquerade_all: false,
-        masquerade_mark: MarkBit::DEFAULT,
         node_port_addresses: NodePortAddresses { ip: local(Family::Ip), ip6: local(Family::Ip6) },
-        primary_addresses: [].into(),
-        service_cidrs: [].into(),
+        ..Facts::new(NODE.into())
     };
     (facts, Vec::new())
 }

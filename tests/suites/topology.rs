@@ -10,9 +10,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use closeby::compile::{
-    DetectLocal, Entry, Facts, MarkBit, NodePortAddresses, Pool, Why, compile_all,
-};
+use closeby::compile::{Entry, Facts, Pool, Why, compile_all};
 use closeby::model::{
     Change, Cluster, Endpoint, Hints, Life, PortName, Service, ServiceName, ServicePort, Slice,
     SliceName, SlicePort, TrafficPolicy,
@@ -95,15 +93,9 @@ const ROWS: &[Row] = &[
 
 fn facts(row: &Row) -> Facts {
     Facts {
-        node: "n1".into(),
         zone: (!row.zone.is_empty()).then(|| row.zone.into()),
         families: [Family::Ip].into(),
-        detect_local: DetectLocal::Unknown,
-        masquerade_all: false,
-        masquerade_mark: MarkBit::DEFAULT,
-        node_port_addresses: NodePortAddresses::ALL_LOCAL,
-        primary_addresses: [].into(),
-        service_cidrs: [].into(),
+        ..Facts::new("n1".into())
     }
 }
 

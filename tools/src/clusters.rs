@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use closeby::compile::{DetectLocal, Facts, LocalAddresses, MarkBit, NodePortAddresses};
+use closeby::compile::{DetectLocal, Facts, LocalAddresses, NodePortAddresses};
 use closeby::model::{
     Change, Cluster, Endpoint, Hints, Kind, Life, Node, NodeName, PortName, Service, ServiceName,
     ServicePort, Slice, SliceName, SlicePort, Zone,
@@ -38,18 +38,14 @@ impl Shape {
 #[must_use]
 pub fn facts() -> Arc<Facts> {
     Arc::new(Facts {
-        node: node_name(0),
         zone: Some(zone(0)),
-        families: Family::BOTH.into(),
         detect_local: DetectLocal::Sources(vec![prefix("10.128.0.0/9"), prefix("fd10::/16")]),
-        masquerade_all: false,
-        masquerade_mark: MarkBit::DEFAULT,
         node_port_addresses: NodePortAddresses {
             ip: LocalAddresses::These([ip("192.0.2.1")].into()),
             ip6: LocalAddresses::These([ip("fd00::1")].into()),
         },
         primary_addresses: [ip("192.0.2.1"), ip("fd00::1")].into(),
-        service_cidrs: [].into(),
+        ..Facts::new(node_name(0))
     })
 }
 

@@ -12,8 +12,7 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use closeby_tools::lab::{
-    self, Answer, Attach, Cluster, Entry, Family, Host, NodeSpec, Proto, Reply, Request, Server,
-    Spec,
+    self, Answer, Attach, Cluster, Family, Host, NodeSpec, Proto, Reply, Request, Server, Spec,
 };
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -28,19 +27,11 @@ fn main() -> ExitCode {
     if role == "--refused" {
         return report_refusal();
     }
-    match lab::enter() {
-        Ok(Entry::Outside(code)) => return code,
-        Ok(Entry::Inside) => {}
-        Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::FAILURE;
-        }
-    }
-    match role.as_str() {
+    lab::run(|| match role.as_str() {
         "--victim" => end_of(victim()),
         "--forbid-and-try" => end_of(forbid_and_try()),
         _ => suite(),
-    }
+    })
 }
 
 fn suite() -> ExitCode {

@@ -25,19 +25,15 @@ mod verdicts;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use closeby_tools::lab::{self, Entry};
+use closeby_tools::lab;
 use libtest_mimic::{Arguments, Failed, Trial};
 use rig::Rig;
 
 fn main() -> ExitCode {
-    match lab::enter() {
-        Ok(Entry::Outside(code)) => return code,
-        Ok(Entry::Inside) => {}
-        Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::FAILURE;
-        }
-    }
+    lab::run(suite)
+}
+
+fn suite() -> ExitCode {
     let arguments = Arguments { test_threads: Some(1), ..Arguments::from_args() };
     let rig = match Rig::build() {
         Ok(rig) => Arc::new(rig),

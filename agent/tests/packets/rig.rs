@@ -290,19 +290,9 @@ fn replaced(client: &Host, reply: &Reply) -> bool {
 
 /// A Service of the rig by number: its addresses and its node port follow.
 pub(crate) fn service(name: &str, number: u8) -> Service {
-    Service {
-        name: name.to_owned(),
-        addresses: Family::BOTH.map(|family| vip(number, family)),
-        port: PORT,
-        target: TARGET,
-        node_port: Some(node_port(number)),
-        distribution: None,
-        internal_local: false,
-        external_local: false,
-        balancers: Vec::new(),
-        external_ips: Vec::new(),
-        source_ranges: Vec::new(),
-    }
+    let addresses = Family::BOTH.map(|family| vip(number, family));
+    let node_port = Some(node_port(number));
+    Service { node_port, ..Service::new(name, addresses, PORT, TARGET) }
 }
 
 /// The same with a load balancer and external addresses.

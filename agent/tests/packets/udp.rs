@@ -7,6 +7,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use closeby_tools::lab::manifests::Service;
 use closeby_tools::lab::{Answer, Family, Host, Proto, Request};
 use libtest_mimic::Failed;
 use serde_json::{Value, json};
@@ -100,12 +101,18 @@ fn site(rig: &Rig) -> Result<Site<'_>, Failed> {
     rig.site("n1", BY_NODE_RANGE)
 }
 
+/// With an agent that serves this.
+fn serving<'a>(rig: &'a Rig, service: &Service, pods: &[&str]) -> Result<Site<'a>, Failed> {
+    let mut site = site(rig)?;
+    site.put(service, pods)?;
+    site.start()?;
+    Ok(site)
+}
+
 /// U-C01, U-C02 and U-C04.
 fn udp_follows_its_service(rig: &Rig) -> Result<(), Failed> {
-    let mut site = site(rig)?;
     let dns = service("dns", 1);
-    site.put(&dns, &["a2"])?;
-    site.start()?;
+    let mut site = serving(rig, &dns, &["a2"])?;
     let flows = flows(&site);
     all(&flows, &Expected::By("a2"))?;
     site.change(&dns, &["b1"])?;
@@ -114,11 +121,9 @@ fn udp_follows_its_service(rig: &Rig) -> Result<(), Failed> {
 
 /// U-C03: there is an endpoint elsewhere all the time.
 fn udp_follows_under_policy_local(rig: &Rig) -> Result<(), Failed> {
-    let mut site = site(rig)?;
     let mut dns = service("dns", 1);
     dns.internal_local = true;
-    site.put(&dns, &["a2", "b1"])?;
-    site.start()?;
+    let mut site = serving(rig, &dns, &["a2", "b1"])?;
     let of = |family| Flow::new(site.node, at_vip(1, family));
     let flows: Vec<_> = Family::BOTH.into_iter().map(of).collect();
     all(&flows, &Expected::By("a2"))?;
@@ -165,10 +170,8 @@ fn udp_follows_the_target_port(rig: &Rig) -> Result<(), Failed> {
 
 /// Scaled to zero and back, and deleted; TCP goes on.
 fn udp_to_nobody_is_refused(rig: &Rig) -> Result<(), Failed> {
-    let mut site = site(rig)?;
     let dns = service("dns", 1);
-    site.put(&dns, &["b1"])?;
-    site.start()?;
+    let mut site = serving(rig, &dns, &["b1"])?;
     let flows = flows(&site);
     all(&flows, &Expected::By("b1"))?;
     let tcp = Request::new(at_vip(1, Family::V4), Proto::Tcp);
@@ -188,10 +191,8 @@ fn udp_to_nobody_is_refused(rig: &Rig) -> Result<(), Failed> {
 
 /// Cluster to Local, and nothing else.
 fn udp_follows_a_policy(rig: &Rig) -> Result<(), Failed> {
-    let mut site = site(rig)?;
     let mut dns = service("dns", 1);
-    site.put(&dns, &["a2", "b1"])?;
-    site.start()?;
+    let mut site = serving(rig, &dns, &["a2", "b1"])?;
     let mut flows = Vec::new();
     for family in Family::BOTH {
         // Until one is drawn that has to go.
@@ -209,10 +210,8 @@ fn udp_follows_a_policy(rig: &Rig) -> Result<(), Failed> {
 }
 
 fn udp_ends_with_its_node_port(rig: &Rig) -> Result<(), Failed> {
-    let mut site = site(rig)?;
     let mut dns = service("dns", 1);
-    site.put(&dns, &["b1"])?;
-    site.start()?;
+    let mut site = serving(rig, &dns, &["b1"])?;
     let of = |family| Flow::new(site.rig.cluster.outside(), at_node(site.node, 1, family));
     let flows: Vec<_> = Family::BOTH.into_iter().map(of).collect();
     all(&flows, &Expected::By("b1"))?;
@@ -223,10 +222,8 @@ fn udp_ends_with_its_node_port(rig: &Rig) -> Result<(), Failed> {
 
 /// U-S45: the Service keeps its address, and TCP.
 fn udp_ends_with_its_port(rig: &Rig) -> Result<(), Failed> {
-    let mut site = site(rig)?;
     let dns = service("dns", 1);
-    site.put(&dns, &["b1"])?;
-    site.start()?;
+    let mut site = serving(rig, &dns, &["b1"])?;
     let flows = flows(&site);
     all(&flows, &Expected::By("b1"))?;
     let mut tcp_alone = dns.objects(&[site.pod("b1")]);
@@ -259,9 +256,7 @@ fn killed_around_the_sweep(rig: &Rig) -> Result<(), Failed> {
 
 /// What began while nothing translated it.
 fn udp_from_a_time_without_rules(rig: &Rig) -> Result<(), Failed> {
-    let mut site = site(rig)?;
-    site.put(&service("dns", 1), &["a2"])?;
-    site.start()?;
+    let mut site = serving(rig, &service("dns", 1), &["a2"])?;
     let of = |family| Flow::new(site.rig.cluster.pod("a1"), at_vip(1, family));
     let flows: Vec<_> = Family::BOTH.into_iter().map(of).collect();
     site.kill();

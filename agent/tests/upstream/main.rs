@@ -25,19 +25,15 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use catalogue::Catalogue;
-use closeby_tools::lab::{self, Entry};
+use closeby_tools::lab;
 use libtest_mimic::{Arguments, Failed, Trial};
 use stage::Stage;
 
 fn main() -> ExitCode {
-    match lab::enter() {
-        Ok(Entry::Outside(code)) => return code,
-        Ok(Entry::Inside) => {}
-        Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::FAILURE;
-        }
-    }
+    lab::run(suite)
+}
+
+fn suite() -> ExitCode {
     match trials() {
         Ok(trials) => {
             let arguments = Arguments { test_threads: Some(1), ..Arguments::from_args() };

@@ -28,17 +28,7 @@ show: changes
 /// The node of a scenario that says nothing about it.
 pub(super) fn default() -> Setting {
     let mut setting = Setting {
-        facts: Arc::new(Facts {
-            node: "".into(),
-            zone: None,
-            families: BTreeSet::new(),
-            detect_local: DetectLocal::Unknown,
-            masquerade_all: false,
-            masquerade_mark: MarkBit::DEFAULT,
-            node_port_addresses: NodePortAddresses::ALL_LOCAL,
-            primary_addresses: BTreeSet::new(),
-            service_cidrs: BTreeSet::new(),
-        }),
+        facts: Arc::new(Facts { families: BTreeSet::new(), ..Facts::new("".into()) }),
         addresses: BTreeSet::new(),
         whole_tables: false,
     };

@@ -60,6 +60,21 @@ pub fn enter() -> Result<Entry, LabError> {
     Ok(Entry::Outside(exit_code(status)))
 }
 
+/// The `main` of a program that is inside or nothing: enters, and does `inside` there. A refusal is
+/// told, and is a failure.
+///
+/// As for [`enter`], nothing may start a thread before.
+pub fn run(inside: impl FnOnce() -> ExitCode) -> ExitCode {
+    match enter() {
+        Ok(Entry::Outside(code)) => code,
+        Ok(Entry::Inside) => inside(),
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// Leaves the caller's namespaces. The identity is mapped to root inside, nothing else is.
 fn leave() -> Result<(), LabError> {
     let (user, group) = (geteuid(), getegid());

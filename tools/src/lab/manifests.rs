@@ -124,6 +124,24 @@ pub struct Service {
 }
 
 impl Service {
+    /// A Service of type ClusterIP without preferences, at these addresses.
+    #[must_use]
+    pub fn new(name: &str, addresses: [IpAddr; 2], port: u16, target: u16) -> Self {
+        Self {
+            name: name.to_owned(),
+            addresses,
+            port,
+            target,
+            node_port: None,
+            balancers: Vec::new(),
+            external_ips: Vec::new(),
+            source_ranges: Vec::new(),
+            distribution: None,
+            internal_local: false,
+            external_local: false,
+        }
+    }
+
     /// The Service and its EndpointSlices with these pods, all ready.
     #[must_use]
     pub fn objects(&self, backends: &[&Host]) -> Vec<Value> {
@@ -247,18 +265,12 @@ mod tests {
 
     #[test]
     fn a_service_is_written_in_the_words_of_the_api() {
+        let addresses = [[10, 96, 0, 20].into(), [0xfd00, 0x10, 0x96, 0, 0, 0, 0, 0x20].into()];
         let service = Service {
-            name: "catalog".to_owned(),
-            addresses: [[10, 96, 0, 20].into(), [0xfd00, 0x10, 0x96, 0, 0, 0, 0, 0x20].into()],
-            port: 80,
-            target: 8080,
             node_port: Some(30080),
             distribution: Some(Distribution::PreferClose),
             internal_local: true,
-            external_local: false,
-            balancers: Vec::new(),
-            external_ips: Vec::new(),
-            source_ranges: Vec::new(),
+            ..Service::new("catalog", addresses, 80, 8080)
         };
         let objects = service.objects(&[]);
         assert_eq!(objects.len(), 3);

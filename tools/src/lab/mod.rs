@@ -47,7 +47,7 @@ mod spec;
 pub use agent::{Agent, Committed};
 pub use build::Cluster;
 pub use client::{Answer, Asked, Conversation, Proto, Reply, Request};
-pub use enter::{Entry, SCRATCH, enter};
+pub use enter::{Entry, SCRATCH, enter, run};
 pub use error::LabError;
 pub use host::{Host, Kind};
 pub use line::Line;

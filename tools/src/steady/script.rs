@@ -142,13 +142,13 @@ impl State {
             external_local: self.external_local,
             node_port: Some(node_port(number)),
             balancers: balancers(number).to_vec(),
-            ..plain(format!("dialled-{number}"), 10 + number)
+            ..plain(&format!("dialled-{number}"), 10 + number)
         }
     }
 
     /// The one beside it, if it is there.
     pub(super) fn neighbour(&self, number: usize) -> Option<Service> {
-        self.neighbour.then(|| plain(format!("neighbour-{number}"), 50 + number))
+        self.neighbour.then(|| plain(&format!("neighbour-{number}"), 50 + number))
     }
 }
 
@@ -170,20 +170,8 @@ pub(super) fn addresses(
     }
 }
 
-fn plain(name: String, address: usize) -> Service {
-    Service {
-        name,
-        addresses: cluster_ips(address),
-        port: PORT,
-        target: TARGET,
-        node_port: None,
-        distribution: None,
-        internal_local: false,
-        external_local: false,
-        balancers: Vec::new(),
-        external_ips: Vec::new(),
-        source_ranges: Vec::new(),
-    }
+fn plain(name: &str, address: usize) -> Service {
+    Service::new(name, cluster_ips(address), PORT, TARGET)
 }
 
 fn node_port(number: usize) -> u16 {

@@ -143,19 +143,7 @@ fn catalog_service(catalog: Catalog) -> Service {
 }
 
 fn plain_service(name: &str, number: u8) -> Service {
-    Service {
-        name: name.to_owned(),
-        addresses: service_addresses(number),
-        port: 80,
-        target: TARGET,
-        node_port: None,
-        distribution: None,
-        internal_local: false,
-        external_local: false,
-        balancers: Vec::new(),
-        external_ips: Vec::new(),
-        source_ranges: Vec::new(),
-    }
+    Service::new(name, service_addresses(number), 80, TARGET)
 }
 
 /// 10.96.0.20 and fd00:10:96::20.
