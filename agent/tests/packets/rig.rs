@@ -72,6 +72,7 @@ impl Rig {
             ),
         )?;
         node.nft("flush ruleset")?;
+        self.cluster.forget_connections()?;
         Ok(Site { rig: self, node, root, folder, config, agent: None })
     }
 

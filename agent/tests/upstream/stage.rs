@@ -84,6 +84,7 @@ impl Stage {
             // An agent that ended, in a scenario that failed, fails no other.
             self.agents.clear();
         }
+        self.ground.cluster.forget_connections()?;
         let nodes = self.ground.cluster.nodes().iter().map(|node| node.name().to_owned());
         let missing: Vec<String> = nodes.filter(|node| !self.agents.contains_key(node)).collect();
         self.start(&missing)

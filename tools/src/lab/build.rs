@@ -108,6 +108,15 @@ impl Cluster {
         &self.nodes
     }
 
+    /// Makes every node forget the connections it tracks. A connection that comes back from a
+    /// port that is still known would follow its old way, whatever the rules say by now.
+    ///
+    /// # Errors
+    /// Where the kernel refuses.
+    pub fn forget_connections(&self) -> Result<(), LabError> {
+        self.nodes.iter().try_for_each(|node| node.netns().forget_connections())
+    }
+
     /// All pods, node by node.
     #[must_use]
     pub fn pods(&self) -> &[Host] {

@@ -32,6 +32,7 @@
 mod agent;
 mod build;
 mod client;
+mod connections;
 mod enter;
 mod error;
 mod host;

@@ -232,7 +232,7 @@ fn send(line: &Line, shape: Shape, time: Duration) -> anyhow::Result<u64> {
     while Instant::now() < end {
         sender.send(&packets)?;
         flows += u64::from(FLOWS);
-        sink::forget(&line.router)?;
+        line.router.forget_connections()?;
     }
     Ok(flows)
 }

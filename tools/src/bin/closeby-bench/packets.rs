@@ -198,7 +198,7 @@ impl Lane {
         // What the watch had no room for was counted all the same.
         ensure!(seen >= CHUNK, "only {seen} packets were seen");
         ensure!(hit.len() > CHUNK.min(traffic.owner.len()) / 4, "few endpoints: {}", hit.len());
-        sink::forget(&self.line.router)
+        Ok(self.line.router.forget_connections()?)
     }
 
     fn round(&mut self, traffic: &Traffic) -> anyhow::Result<()> {
@@ -210,19 +210,19 @@ impl Lane {
             &traffic.elsewhere,
         ];
         for (kind, packets) in fresh.into_iter().enumerate() {
-            sink::forget(&self.line.router)?;
+            self.line.router.forget_connections()?;
             let time = self.send(packets)?;
             self.times[kind].push(time);
             sent += packets.len();
         }
-        sink::forget(&self.line.router)?;
+        self.line.router.forget_connections()?;
         sent += self.establish(traffic)?;
         let lasting =
             if self.subject.translates() { &traffic.established } else { &traffic.elsewhere };
         let time = self.send(lasting)?;
         self.times[3].push(time);
         sent += lasting.len();
-        sink::forget(&self.line.router)?;
+        self.line.router.forget_connections()?;
         let arrived = sink::arrived(&self.line)? - before;
         if u64::try_from(sent)? != arrived {
             bail!("{sent} packets were sent, {arrived} arrived");

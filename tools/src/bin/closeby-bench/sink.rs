@@ -5,7 +5,6 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use anyhow::Context;
-use closeby_nft::nfnl;
 use closeby_tools::lab::{Line, Netns};
 use nix::errno::Errno;
 use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, sockopt};
@@ -131,28 +130,4 @@ pub(crate) fn answer(line: &Line, arrivals: &[Arrival]) -> anyhow::Result<()> {
         answers.push(arrival.to, arrival.from, arrival.number);
     }
     Sender::open(&line.sink)?.send(&answers).map(|_| ())
-}
-
-/// Forgets the connections that a router tracks.
-pub(crate) fn forget(netns: &Netns) -> anyhow::Result<()> {
-    /// `NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_DELETE`, which without a tuple means all.
-    const DELETE: u16 = 1 << 8 | 2;
-    let fd = inside(netns, || {
-        let (flags, netfilter) = (SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkNetFilter);
-        let socket = socket::socket(AddressFamily::Netlink, SockType::Raw, flags, netfilter);
-        socket.context("opening a socket to connection tracking")
-    })?;
-    let mut bytes = Vec::new();
-    let flags = nfnl::REQUEST | nfnl::ACK;
-    let head = nfnl::Head { kind: DELETE, flags, seq: 1, family: 0, res_id: 0 };
-    let message = nfnl::begin_message(&mut bytes, head);
-    nfnl::end_message(&mut bytes, &message);
-    socket::send(fd.as_raw_fd(), &bytes, MsgFlags::empty()).context("flushing connections")?;
-    let mut answer = [0; 1024];
-    let len = socket::recv(fd.as_raw_fd(), &mut answer, MsgFlags::empty())?;
-    for message in nfnl::messages(answer.get(..len).unwrap_or_default()) {
-        let verdict = nfnl::verdict(&message?)?;
-        anyhow::ensure!(verdict.errno == 0, "connections were not flushed: {}", verdict.errno);
-    }
-    Ok(())
 }
