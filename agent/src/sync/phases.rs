@@ -1,24 +1,56 @@
-//! A change in three parts: expand, change, contract.
+//! A change in parts, so that no packet meets a mixture.
 //!
-//! PURE. A packet that is on its way while a transaction takes effect may read
-//! a class before it and look for its chain after it, or the other way round.
-//! So a chain and the verdict that leads to it are there before anything
-//! leads to the verdict, and go only after nothing does; then every mixture
-//! finds an endpoint. Kernels before 6.2, too, let go of a chain only some
-//! time after the element that led to it is gone (k/k #122604).
+//! PURE. The kernel shows a packet one generation of rules from the moment it
+//! enters a base chain, and asks at each lookup anew which generation of
+//! elements is in force. So a packet that is on its way while a transaction
+//! takes effect follows old rules, has looked up some things in the old sets,
+//! and looks up the rest in the new ones; the next base chain is new. What it
+//! found must lead it on:
+//!
+//! - rules and chains are there before an element leads to them, and sets
+//!   before rules; kernels before 6.2, too, let go of a chain only some time
+//!   after the element that led to it is gone (k/k #122604);
+//! - what an old class leads to (classes and endpoints of this node, pools that
+//!   vanish) goes after the class;
+//! - what later chains say of packets that found no class (refused, dropped)
+//!   goes after the classes came;
+//! - who may use a load balancer is known before anybody is asked, and is asked
+//!   before a class leads in.
+//!
+//! Held by `tests/suites/mixtures.rs`: every packet, every moment. Left open:
+//! an address that becomes a ClusterIP, or is one no more, may refuse or pass a
+//! packet of that moment, as any other port of it would. And only
+//! one transaction may take effect during a packet's way: one that is held up
+//! for two (its processor stands still between two lookups for longer than a
+//! transaction takes) can meet the first and the last part. Only waiting for
+//! all readers between them would close that.
 
 use closeby_nft::delta::{Delta, Op, Verb};
-use closeby_nft::{Data, DataKind, Key, Name, Ruleset, TableId};
+use closeby_nft::elements::Word;
+use closeby_nft::{Data, Key, Name, Rule, Ruleset, TableId};
+
+use crate::render::tables::chains::SOURCE_RANGES;
+use crate::render::tables::sets::SetKind;
 
 /// The parts, in the order of their transactions; any may be empty.
 #[derive(Debug, Default)]
 pub struct Phases {
-    /// Chains that come, the sets they need, and the verdicts that lead to them.
+    /// Source ranges of other lengths than before: the rules that look them up.
+    pub prepare: Delta,
+    /// What must be there before something leads to it.
     pub expand: Delta,
     /// All the rest.
     pub change: Delta,
-    /// Verdicts that go, the chains they led to, and sets that go.
+    /// What others led to.
     pub contract: Delta,
+}
+
+/// One of the parts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Expand,
+    Change,
+    Contract,
 }
 
 impl Phases {
@@ -33,41 +65,215 @@ impl Phases {
         for op in &delta.ops {
             phases.take(op, &delta, installed);
         }
+        phases.widen_source_ranges(installed);
         phases
     }
 
     fn take(&mut self, op: &Op, delta: &Delta, installed: &Ruleset) {
         let table = &op.table;
-        match &op.verb {
-            Verb::AddChain { chain, hook: None } | Verb::AddRule { chain, .. }
+        let part = match &op.verb {
+            Verb::AddChain { chain, .. } | Verb::AddRule { chain, .. }
                 if comes(table, chain, delta) =>
             {
-                self.expand.ops.push(op.clone());
+                Part::Expand
             }
             Verb::FlushChain { chain } | Verb::DeleteChain { chain }
                 if goes(table, chain, delta) && !is_base(table, chain, installed) =>
             {
-                self.contract.ops.push(op.clone());
+                Part::Contract
             }
-            Verb::AddSet { .. } => self.expand.ops.push(op.clone()),
-            Verb::DeleteSet { .. } => self.contract.ops.push(op.clone()),
-            Verb::AddElements { set, elements } if leads_to_chains(table, set, installed) => {
-                let replaced = keys_deleted(table, set, delta);
-                let (stay, come): (Vec<_>, Vec<_>) =
-                    elements.iter().cloned().partition(|(key, _)| replaced.contains(&key));
-                add_elements(&mut self.expand, op, set, come);
-                add_elements(&mut self.change, op, set, stay);
+            Verb::FlushChain { chain } | Verb::AddRule { chain, .. }
+                if chain.as_str() == SOURCE_RANGES =>
+            {
+                Part::Contract
             }
-            Verb::DeleteElements { set, keys } if leads_to_chains(table, set, installed) => {
-                let replaced = keys_added(table, set, delta);
-                let (stay, go): (Vec<_>, Vec<_>) =
-                    keys.iter().cloned().partition(|key| replaced.contains(&key));
-                delete_elements(&mut self.change, op, set, stay);
-                delete_elements(&mut self.contract, op, set, go);
+            Verb::AddSet { .. } => Part::Expand,
+            Verb::DeleteSet { .. } => Part::Contract,
+            Verb::AddElements { set, elements } => {
+                return self.take_added(op, set, elements, delta);
             }
-            _ => self.change.ops.push(op.clone()),
+            Verb::DeleteElements { set, keys } => {
+                return self.take_deleted(op, set, keys, delta);
+            }
+            _ => Part::Change,
+        };
+        self.part(part).ops.push(op.clone());
+    }
+
+    /// Elements that come; those that only get other data change in one moment.
+    fn take_added(&mut self, op: &Op, set: &Name, elements: &[(Key, Data)], delta: &Delta) {
+        let replaced = keys_deleted(&op.table, set, delta);
+        let is_replaced = |key: &Key| replaced.binary_search(&key).is_ok();
+        let (stay, come): (Vec<_>, Vec<_>) =
+            elements.iter().cloned().partition(|(key, _)| is_replaced(key));
+        add_elements(self.part(Part::Change), op, set, stay);
+        add_elements(self.part(comes_in(set)), op, set, come);
+    }
+
+    fn take_deleted(&mut self, op: &Op, set: &Name, keys: &[Key], delta: &Delta) {
+        let replaced = keys_added(&op.table, set, delta);
+        let is_replaced = |key: &Key| replaced.binary_search(&key).is_ok();
+        let goes_later = |key: &Key| match goes_in(set) {
+            Goes::With => false,
+            Goes::After => true,
+            Goes::AfterIfAll => {
+                let first = slot_0(key);
+                keys.binary_search(&first).is_ok() && !is_replaced(&first)
+            }
+        };
+        let (later, now): (Vec<_>, Vec<_>) =
+            keys.iter().cloned().partition(|key| !is_replaced(key) && goes_later(key));
+        delete_elements(self.part(Part::Change), op, set, now);
+        delete_elements(self.part(Part::Contract), op, set, later);
+    }
+
+    fn part(&mut self, part: Part) -> &mut Delta {
+        match part {
+            Part::Expand => &mut self.expand,
+            Part::Change => &mut self.change,
+            Part::Contract => &mut self.contract,
         }
     }
+
+    /// Where lengths of source ranges come and go at once, no order of the new
+    /// rules and elements is right for everybody: there are rules for both
+    /// until the end.
+    fn widen_source_ranges(&mut self, installed: &Ruleset) {
+        let is_rewritten = |op: &Op| match &op.verb {
+            Verb::FlushChain { chain } | Verb::AddRule { chain, .. } => {
+                chain.as_str() == SOURCE_RANGES && chain_rules(&op.table, installed).is_some()
+            }
+            _ => false,
+        };
+        let is_written = |op: &Op| matches!(op.verb, Verb::AddRule { .. }) && is_rewritten(op);
+        let contract = std::mem::take(&mut self.contract.ops);
+        let tables: Vec<TableId> = contract
+            .iter()
+            .filter(|op| is_written(op))
+            .map(|op| op.table.clone())
+            .collect::<std::collections::BTreeSet<_>>()
+            .into_iter()
+            .collect();
+        let is_narrowing = |op: &Op| tables.contains(&op.table) && is_rewritten(op);
+        let (narrow, rest): (Vec<_>, Vec<_>) = contract.into_iter().partition(is_narrowing);
+        for table in &tables {
+            let old = chain_rules(table, installed).unwrap_or_default();
+            let rules = narrow.iter().filter(|op| op.table == *table);
+            let new: Vec<Rule> = rules.filter_map(written_rule).collect();
+            let is_new = |rule: &Rule| new.contains(rule);
+            // The last rule drops: it stays the last.
+            let wide: Vec<Rule> =
+                old.iter().filter(|rule| !is_new(rule)).chain(&new).cloned().collect();
+            if wide.len() > old.len() {
+                self.prepare.ops.extend(rewritten(table, wide.clone()));
+            }
+            if wide.len() > new.len() {
+                self.contract.ops.extend(rewritten(table, new));
+            }
+        }
+        self.contract.ops.extend(rest);
+        if !self.prepare.is_empty() {
+            let expand = std::mem::take(&mut self.expand.ops);
+            let is_set = |op: &Op| matches!(op.verb, Verb::AddSet { .. });
+            let (sets, rest) = expand.into_iter().partition(is_set);
+            let rules = std::mem::replace(&mut self.prepare.ops, sets);
+            self.prepare.ops.extend(rules);
+            self.expand.ops = rest;
+        }
+    }
+}
+
+/// When an element goes.
+enum Goes {
+    /// In the change.
+    With,
+    /// After it.
+    After,
+    /// After it if no slot is left; as long as one is, slot 0 catches whoever
+    /// drew a slot that went.
+    AfterIfAll,
+}
+
+/// When new elements of a set come.
+fn comes_in(set: &Name) -> Part {
+    match SetKind::named(set.as_str()) {
+        Some(SetKind::Entries | SetKind::Picks | SetKind::Restricted | SetKind::Allowed(_)) => {
+            Part::Expand
+        }
+        _ => Part::Change,
+    }
+}
+
+/// When elements of a set go.
+fn goes_in(set: &Name) -> Goes {
+    match SetKind::named(set.as_str()) {
+        Some(
+            SetKind::Entries
+            | SetKind::Picks
+            | SetKind::LocalClasses
+            | SetKind::NodeLocalClasses
+            | SetKind::LocalEndpoints
+            | SetKind::NodeLocalEndpoints
+            | SetKind::RejectServices
+            | SetKind::DropServices
+            | SetKind::RejectNodePorts
+            | SetKind::DropNodePorts
+            | SetKind::Hairpin
+            | SetKind::Allowed(_),
+        ) => Goes::After,
+        Some(SetKind::Endpoints | SetKind::NodeEndpoints) => Goes::AfterIfAll,
+        Some(
+            SetKind::Vips
+            | SetKind::ClusterIps
+            | SetKind::NodeIps
+            | SetKind::Classes
+            | SetKind::NodeClasses
+            | SetKind::UdpGone
+            | SetKind::Tokens
+            | SetKind::LocalTokens
+            | SetKind::NodeTokens
+            | SetKind::NodeLocalTokens
+            | SetKind::StickyEndpoints
+            | SetKind::LocalStickyEndpoints
+            | SetKind::NodeStickyEndpoints
+            | SetKind::NodeLocalStickyEndpoints
+            | SetKind::Affinity
+            | SetKind::Restricted,
+        )
+        | None => Goes::With,
+    }
+}
+
+/// The key of the first slot beside that of another.
+fn slot_0(key: &Key) -> Key {
+    let mut first = key.clone();
+    if let Some(slot) = first.0.last_chunk_mut::<{ size_of::<Word>() }>() {
+        *slot = Word::default();
+    }
+    first
+}
+
+/// The rules that check source ranges, if there are any now.
+fn chain_rules<'a>(table: &TableId, installed: &'a Ruleset) -> Option<&'a [Rule]> {
+    let chain = installed.tables.get(table)?.chains.get(SOURCE_RANGES)?;
+    Some(&chain.rules)
+}
+
+fn written_rule(op: &Op) -> Option<Rule> {
+    match &op.verb {
+        Verb::AddRule { rule, .. } => Some(rule.clone()),
+        _ => None,
+    }
+}
+
+/// The chain of source ranges with these rules.
+fn rewritten(table: &TableId, rules: Vec<Rule>) -> impl Iterator<Item = Op> {
+    let chain = Name::from(SOURCE_RANGES);
+    let flush = Verb::FlushChain { chain: chain.clone() };
+    let add = move |rule| Verb::AddRule { chain: chain.clone(), rule };
+    let table = table.clone();
+    let verbs = [flush].into_iter().chain(rules.into_iter().map(add));
+    verbs.map(move |verb| Op { table: table.clone(), verb })
 }
 
 fn is_structural(op: &Op, delta: &Delta) -> bool {
@@ -79,10 +285,9 @@ fn is_structural(op: &Op, delta: &Delta) -> bool {
     }
 }
 
-/// Whether this plain chain is new, and not merely hooked elsewhere.
+/// Whether this chain is new, and not merely hooked elsewhere.
 fn comes(table: &TableId, chain: &Name, delta: &Delta) -> bool {
-    let added =
-        |verb: &Verb| matches!(verb, Verb::AddChain { chain: other, hook: None } if other == chain);
+    let added = |verb: &Verb| matches!(verb, Verb::AddChain { chain: other, .. } if other == chain);
     let deleted =
         |verb: &Verb| matches!(verb, Verb::DeleteChain { chain: other } if other == chain);
     in_table(table, delta).any(added) && !in_table(table, delta).any(deleted)
@@ -100,11 +305,6 @@ fn goes(table: &TableId, chain: &Name, delta: &Delta) -> bool {
 fn is_base(table: &TableId, chain: &Name, installed: &Ruleset) -> bool {
     let known = installed.tables.get(table).and_then(|table| table.chains.get(chain));
     known.is_some_and(|chain| chain.hook.is_some())
-}
-
-fn leads_to_chains(table: &TableId, set: &Name, installed: &Ruleset) -> bool {
-    let known = installed.tables.get(table).and_then(|table| table.sets.get(set));
-    known.is_some_and(|set| set.spec.data == DataKind::Verdict)
 }
 
 fn keys_deleted<'a>(table: &'a TableId, set: &'a Name, delta: &'a Delta) -> Vec<&'a Key> {
@@ -149,7 +349,7 @@ fn delete_elements(part: &mut Delta, op: &Op, set: &Name, keys: Vec<Key>) {
 #[cfg(test)]
 mod tests {
     use closeby_nft::ruleset::{Chain, Set, SetSpec, Table};
-    use closeby_nft::{Elements, Family, Field, Statement, Verdict};
+    use closeby_nft::{DataKind, Elements, Family, Field, Statement, Verdict};
 
     use super::*;
 

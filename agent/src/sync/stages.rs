@@ -48,16 +48,26 @@ pub fn stages(
     installed: &Ruleset,
     limit: usize,
 ) -> Result<VecDeque<Arc<Stage>>, TooLarge> {
-    let Phases { expand, change, contract } = Phases::of(delta, installed);
-    let mut stages =
-        if change.is_empty() { VecDeque::new() } else { load(change, installed, limit)? };
-    if !expand.is_empty() {
-        stages.push_front(stage(expand));
+    let Phases { prepare, expand, change, contract } = Phases::of(delta, installed);
+    let mut stages = VecDeque::new();
+    stages.extend(in_parts(prepare.ops, limit));
+    stages.extend(in_parts(expand.ops, limit));
+    if !change.is_empty() {
+        stages.extend(load(change, installed, limit)?);
     }
-    if !contract.is_empty() {
-        stages.push_back(stage(contract));
-    }
+    stages.extend(in_parts(contract.ops, limit));
     Ok(stages)
+}
+
+/// The transactions for what no packet is led to, in its order.
+fn in_parts(ops: Vec<Op>, limit: usize) -> Vec<Arc<Stage>> {
+    let mut stages = Vec::new();
+    let mut part = Part::default();
+    for op in ops.into_iter().flat_map(divided) {
+        stages.extend(part.push(op, limit));
+    }
+    stages.extend(part.close());
+    stages
 }
 
 fn stage(delta: Delta) -> Arc<Stage> {
@@ -77,14 +87,7 @@ fn load(delta: Delta, installed: &Ruleset, limit: usize) -> Result<VecDeque<Arc<
     }
     let (entering, hidden): (Vec<Op>, Vec<Op>) =
         delta.ops.iter().cloned().partition(|op| adds_base_rule(op, &delta, installed));
-    let mut stages = VecDeque::new();
-    let mut part = Part::default();
-    for op in hidden.into_iter().flat_map(divided) {
-        if let Some(full) = part.push(op, limit) {
-            stages.push_back(full);
-        }
-    }
-    stages.extend(part.close());
+    let mut stages = VecDeque::from(in_parts(hidden, limit));
     stages.push_back(stage(Delta { ops: entering }));
     Ok(stages)
 }
