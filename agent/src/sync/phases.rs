@@ -10,32 +10,25 @@
 //! - rules and chains are there before an element leads to them, and sets
 //!   before rules; kernels before 6.2, too, let go of a chain only some time
 //!   after the element that led to it is gone (k/k #122604);
-//! - what an old class leads to (classes and endpoints of this node, pools that
-//!   vanish) goes after the class;
-//! - what later chains say of packets that found no class (refused, dropped)
-//!   goes after the classes came;
-//! - who may use a load balancer is known before anybody is asked, and is asked
-//!   before a class leads in.
+//! - elements come and go when [`moments`] says;
+//! - the rules that check source ranges change as [`ranges`] says.
 //!
-//! Held by `tests/suites/mixtures.rs`: every packet, every moment. Left open:
-//! an address that becomes a ClusterIP, or is one no more, may refuse or pass a
-//! packet of that moment, as any other port of it would. And only
-//! one transaction may take effect during a packet's way: one that is held up
-//! for two (its processor stands still between two lookups for longer than a
-//! transaction takes) can meet the first and the last part. Only waiting for
-//! all readers between them would close that.
+//! Held by `tests/suites/mixtures.rs`: every packet, every moment. One
+//! transaction at most takes effect during a packet's way: the next waits until
+//! all packets are through that came before ([`super::stages::Stage::waits`]).
+
+mod moments;
+mod ranges;
 
 use closeby_nft::delta::{Delta, Op, Verb};
-use closeby_nft::elements::Word;
-use closeby_nft::{Data, Key, Name, Rule, Ruleset, TableId};
+use closeby_nft::{Data, Key, Name, Ruleset, TableId};
 
-use crate::render::tables::chains::SOURCE_RANGES;
-use crate::render::tables::sets::SetKind;
+use self::moments::Part;
 
 /// The parts, in the order of their transactions; any may be empty.
 #[derive(Debug, Default)]
 pub struct Phases {
-    /// Source ranges of other lengths than before: the rules that look them up.
+    /// Rules that must be there before what comes in `expand`.
     pub prepare: Delta,
     /// What must be there before something leads to it.
     pub expand: Delta,
@@ -43,14 +36,6 @@ pub struct Phases {
     pub change: Delta,
     /// What others led to.
     pub contract: Delta,
-}
-
-/// One of the parts.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
-    Expand,
-    Change,
-    Contract,
 }
 
 impl Phases {
@@ -65,13 +50,21 @@ impl Phases {
         for op in &delta.ops {
             phases.take(op, &delta, installed);
         }
-        phases.widen_source_ranges(installed);
+        ranges::widen(&mut phases, installed);
         phases
     }
 
     fn take(&mut self, op: &Op, delta: &Delta, installed: &Ruleset) {
         let table = &op.table;
         let part = match &op.verb {
+            Verb::AddElements { set, elements } => {
+                return self.take_added(op, set, elements, delta);
+            }
+            Verb::DeleteElements { set, keys } => {
+                return self.take_deleted(op, set, keys, delta);
+            }
+            Verb::AddSet { .. } => Part::Expand,
+            Verb::DeleteSet { .. } => Part::Contract,
             Verb::AddChain { chain, .. } | Verb::AddRule { chain, .. }
                 if comes(table, chain, delta) =>
             {
@@ -82,19 +75,7 @@ impl Phases {
             {
                 Part::Contract
             }
-            Verb::FlushChain { chain } | Verb::AddRule { chain, .. }
-                if chain.as_str() == SOURCE_RANGES =>
-            {
-                Part::Contract
-            }
-            Verb::AddSet { .. } => Part::Expand,
-            Verb::DeleteSet { .. } => Part::Contract,
-            Verb::AddElements { set, elements } => {
-                return self.take_added(op, set, elements, delta);
-            }
-            Verb::DeleteElements { set, keys } => {
-                return self.take_deleted(op, set, keys, delta);
-            }
+            verb if ranges::is_rewritten(verb) => Part::Contract,
             _ => Part::Change,
         };
         self.part(part).ops.push(op.clone());
@@ -103,28 +84,20 @@ impl Phases {
     /// Elements that come; those that only get other data change in one moment.
     fn take_added(&mut self, op: &Op, set: &Name, elements: &[(Key, Data)], delta: &Delta) {
         let replaced = keys_deleted(&op.table, set, delta);
-        let is_replaced = |key: &Key| replaced.binary_search(&key).is_ok();
         let (stay, come): (Vec<_>, Vec<_>) =
-            elements.iter().cloned().partition(|(key, _)| is_replaced(key));
-        add_elements(self.part(Part::Change), op, set, stay);
-        add_elements(self.part(comes_in(set)), op, set, come);
+            elements.iter().cloned().partition(|(key, _)| contains(&replaced, key));
+        add_elements(&mut self.change, op, set, stay);
+        add_elements(self.part(moments::comes(set)), op, set, come);
     }
 
     fn take_deleted(&mut self, op: &Op, set: &Name, keys: &[Key], delta: &Delta) {
         let replaced = keys_added(&op.table, set, delta);
-        let is_replaced = |key: &Key| replaced.binary_search(&key).is_ok();
-        let goes_later = |key: &Key| match goes_in(set) {
-            Goes::With => false,
-            Goes::After => true,
-            Goes::AfterIfAll => {
-                let first = slot_0(key);
-                keys.binary_search(&first).is_ok() && !is_replaced(&first)
-            }
-        };
-        let (later, now): (Vec<_>, Vec<_>) =
-            keys.iter().cloned().partition(|key| !is_replaced(key) && goes_later(key));
-        delete_elements(self.part(Part::Change), op, set, now);
-        delete_elements(self.part(Part::Contract), op, set, later);
+        let is_gone = |key: &Key| keys.binary_search(key).is_ok() && !contains(&replaced, key);
+        let is_late =
+            |key: &Key| is_gone(key) && moments::goes(set, key, is_gone) == Part::Contract;
+        let (late, now): (Vec<_>, Vec<_>) = keys.iter().cloned().partition(is_late);
+        delete_elements(&mut self.change, op, set, now);
+        delete_elements(&mut self.contract, op, set, late);
     }
 
     fn part(&mut self, part: Part) -> &mut Delta {
@@ -134,146 +107,6 @@ impl Phases {
             Part::Contract => &mut self.contract,
         }
     }
-
-    /// Where lengths of source ranges come and go at once, no order of the new
-    /// rules and elements is right for everybody: there are rules for both
-    /// until the end.
-    fn widen_source_ranges(&mut self, installed: &Ruleset) {
-        let is_rewritten = |op: &Op| match &op.verb {
-            Verb::FlushChain { chain } | Verb::AddRule { chain, .. } => {
-                chain.as_str() == SOURCE_RANGES && chain_rules(&op.table, installed).is_some()
-            }
-            _ => false,
-        };
-        let is_written = |op: &Op| matches!(op.verb, Verb::AddRule { .. }) && is_rewritten(op);
-        let contract = std::mem::take(&mut self.contract.ops);
-        let tables: Vec<TableId> = contract
-            .iter()
-            .filter(|op| is_written(op))
-            .map(|op| op.table.clone())
-            .collect::<std::collections::BTreeSet<_>>()
-            .into_iter()
-            .collect();
-        let is_narrowing = |op: &Op| tables.contains(&op.table) && is_rewritten(op);
-        let (narrow, rest): (Vec<_>, Vec<_>) = contract.into_iter().partition(is_narrowing);
-        for table in &tables {
-            let old = chain_rules(table, installed).unwrap_or_default();
-            let rules = narrow.iter().filter(|op| op.table == *table);
-            let new: Vec<Rule> = rules.filter_map(written_rule).collect();
-            let is_new = |rule: &Rule| new.contains(rule);
-            // The last rule drops: it stays the last.
-            let wide: Vec<Rule> =
-                old.iter().filter(|rule| !is_new(rule)).chain(&new).cloned().collect();
-            if wide.len() > old.len() {
-                self.prepare.ops.extend(rewritten(table, wide.clone()));
-            }
-            if wide.len() > new.len() {
-                self.contract.ops.extend(rewritten(table, new));
-            }
-        }
-        self.contract.ops.extend(rest);
-        if !self.prepare.is_empty() {
-            let expand = std::mem::take(&mut self.expand.ops);
-            let is_set = |op: &Op| matches!(op.verb, Verb::AddSet { .. });
-            let (sets, rest) = expand.into_iter().partition(is_set);
-            let rules = std::mem::replace(&mut self.prepare.ops, sets);
-            self.prepare.ops.extend(rules);
-            self.expand.ops = rest;
-        }
-    }
-}
-
-/// When an element goes.
-enum Goes {
-    /// In the change.
-    With,
-    /// After it.
-    After,
-    /// After it if no slot is left; as long as one is, slot 0 catches whoever
-    /// drew a slot that went.
-    AfterIfAll,
-}
-
-/// When new elements of a set come.
-fn comes_in(set: &Name) -> Part {
-    match SetKind::named(set.as_str()) {
-        Some(SetKind::Entries | SetKind::Picks | SetKind::Restricted | SetKind::Allowed(_)) => {
-            Part::Expand
-        }
-        _ => Part::Change,
-    }
-}
-
-/// When elements of a set go.
-fn goes_in(set: &Name) -> Goes {
-    match SetKind::named(set.as_str()) {
-        Some(
-            SetKind::Entries
-            | SetKind::Picks
-            | SetKind::LocalClasses
-            | SetKind::NodeLocalClasses
-            | SetKind::LocalEndpoints
-            | SetKind::NodeLocalEndpoints
-            | SetKind::RejectServices
-            | SetKind::DropServices
-            | SetKind::RejectNodePorts
-            | SetKind::DropNodePorts
-            | SetKind::Hairpin
-            | SetKind::Allowed(_),
-        ) => Goes::After,
-        Some(SetKind::Endpoints | SetKind::NodeEndpoints) => Goes::AfterIfAll,
-        Some(
-            SetKind::Vips
-            | SetKind::ClusterIps
-            | SetKind::NodeIps
-            | SetKind::Classes
-            | SetKind::NodeClasses
-            | SetKind::UdpGone
-            | SetKind::Tokens
-            | SetKind::LocalTokens
-            | SetKind::NodeTokens
-            | SetKind::NodeLocalTokens
-            | SetKind::StickyEndpoints
-            | SetKind::LocalStickyEndpoints
-            | SetKind::NodeStickyEndpoints
-            | SetKind::NodeLocalStickyEndpoints
-            | SetKind::Affinity
-            | SetKind::Restricted,
-        )
-        | None => Goes::With,
-    }
-}
-
-/// The key of the first slot beside that of another.
-fn slot_0(key: &Key) -> Key {
-    let mut first = key.clone();
-    if let Some(slot) = first.0.last_chunk_mut::<{ size_of::<Word>() }>() {
-        *slot = Word::default();
-    }
-    first
-}
-
-/// The rules that check source ranges, if there are any now.
-fn chain_rules<'a>(table: &TableId, installed: &'a Ruleset) -> Option<&'a [Rule]> {
-    let chain = installed.tables.get(table)?.chains.get(SOURCE_RANGES)?;
-    Some(&chain.rules)
-}
-
-fn written_rule(op: &Op) -> Option<Rule> {
-    match &op.verb {
-        Verb::AddRule { rule, .. } => Some(rule.clone()),
-        _ => None,
-    }
-}
-
-/// The chain of source ranges with these rules.
-fn rewritten(table: &TableId, rules: Vec<Rule>) -> impl Iterator<Item = Op> {
-    let chain = Name::from(SOURCE_RANGES);
-    let flush = Verb::FlushChain { chain: chain.clone() };
-    let add = move |rule| Verb::AddRule { chain: chain.clone(), rule };
-    let table = table.clone();
-    let verbs = [flush].into_iter().chain(rules.into_iter().map(add));
-    verbs.map(move |verb| Op { table: table.clone(), verb })
 }
 
 fn is_structural(op: &Op, delta: &Delta) -> bool {
@@ -305,6 +138,11 @@ fn goes(table: &TableId, chain: &Name, delta: &Delta) -> bool {
 fn is_base(table: &TableId, chain: &Name, installed: &Ruleset) -> bool {
     let known = installed.tables.get(table).and_then(|table| table.chains.get(chain));
     known.is_some_and(|chain| chain.hook.is_some())
+}
+
+/// Whether the key is among these, which are in their order, as in every delta.
+fn contains(keys: &[&Key], key: &Key) -> bool {
+    keys.binary_search(&key).is_ok()
 }
 
 fn keys_deleted<'a>(table: &'a TableId, set: &'a Name, delta: &'a Delta) -> Vec<&'a Key> {
