@@ -58,7 +58,7 @@ struct Site<'a> {
 
 impl Site<'_> {
     fn note(&mut self, field: &str, problem: String) {
-        let name: Arc<str> = self.name.as_str().into();
+        let name: Arc<str> = self.name.to_string().into();
         let object = ObjectRef { kind: "Node", name, file: None };
         self.notes.push(Note { object, field: field.to_owned(), problem });
     }
