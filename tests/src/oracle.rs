@@ -133,7 +133,21 @@ impl Oracle<'_> {
         self.owner(own)
             .map(by(Way::ClusterIp))
             .or_else(|| self.owner(elsewhere).map(by(Way::Elsewhere)))
-            .or_else(|| self.owner(on_node).map(by(Way::NodePort)))
+            .or_else(|| {
+                let found = self.owner(on_node);
+                found.filter(|(it, _)| !self.is_health_port(it, probe)).map(by(Way::NodePort))
+            })
+    }
+
+    /// Whether a Service that goes before this one tells its health at the port
+    /// that a packet is to.
+    fn is_health_port(&self, than: &Service, probe: &Probe) -> bool {
+        self.cluster.services().values().any(|service| {
+            probe.proto == L4Proto::Tcp
+                && service.health_check_node_port.is_some_and(|it| it.get() == probe.port)
+                && has_family(service, Family::of(probe.destination))
+                && goes_before(service, than)
+        })
     }
 
     /// Whether an address from elsewhere leads to a Service: not if ClusterIPs

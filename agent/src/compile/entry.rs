@@ -1,5 +1,6 @@
 //! What happens at each frontend of a Service.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -34,9 +35,19 @@ pub fn service_plan(
 ) -> ServicePlan {
     let mut notes = Vec::new();
     let mut ports = Vec::new();
+    let mut health = BTreeSet::new();
     for &addr in service.cluster_ips.iter().filter(|it| claims::is_programmed(**it, facts)) {
         let family = Family::of(addr);
         notes.extend(inside_service_cidr(service, addr, facts));
+        if let Some(frontend) = claims::health_frontend(service, addr) {
+            match claims.rival(&frontend, &service.name) {
+                Some(owner) => {
+                    let field = "spec.healthCheckNodePort".to_owned();
+                    notes.push(lost(service, field, (&frontend, Way::NodePort), owner));
+                }
+                None => _ = health.insert(family),
+            }
+        }
         let sources = sources(service, addr, facts);
         for (index, port) in service.ports.iter().enumerate() {
             let slices = cluster.slices_of(&service.name);
@@ -46,11 +57,11 @@ pub fn service_plan(
             let decided = Decided::of(service, is_exposed, &candidates, facts);
             let mut plan = decided.plan(port, family, &candidates);
             for (frontend, way) in frontends {
-                match claims.owner(&frontend) {
-                    Some(owner) if *owner != service.name => {
-                        notes.push(lost(service, index, (&frontend, way), owner));
+                match claims.rival(&frontend, &service.name) {
+                    Some(owner) => {
+                        notes.push(lost(service, field(way, index), (&frontend, way), owner));
                     }
-                    _ => plan.served.push(Served {
+                    None => plan.served.push(Served {
                         frontend,
                         way,
                         entry: decided.entry(way),
@@ -71,7 +82,7 @@ pub fn service_plan(
             ports.push(plan);
         }
     }
-    ServicePlan { ports, health: health_port(service, cluster, facts), notes }
+    ServicePlan { ports, health: health_port(service, &health, cluster, facts), notes }
 }
 
 /// The pools of one port and what follows from them.
@@ -240,18 +251,22 @@ fn unremembered(service: &Service, index: usize, plan: &PortPlan) -> Option<Note
     })
 }
 
-fn lost(
-    service: &Service,
-    index: usize,
-    (frontend, way): (&Frontend, Way),
-    owner: &ServiceName,
-) -> Note {
-    let field = match way {
+/// The field by which a port of a Service has a frontend.
+fn field(way: Way, index: usize) -> String {
+    match way {
         Way::ClusterIp => format!("spec.ports[{index}].port"),
         Way::LoadBalancer => "status.loadBalancer.ingress".to_owned(),
         Way::ExternalIp => "spec.externalIPs".to_owned(),
         Way::NodePort => format!("spec.ports[{index}].nodePort"),
-    };
+    }
+}
+
+fn lost(
+    service: &Service,
+    field: String,
+    (frontend, way): (&Frontend, Way),
+    owner: &ServiceName,
+) -> Note {
     let order = match way {
         Way::LoadBalancer | Way::ExternalIp => "a ClusterIP, then the oldest, then the least UID",
         Way::ClusterIp | Way::NodePort => "the oldest, then the least UID",

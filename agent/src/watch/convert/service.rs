@@ -35,19 +35,21 @@ pub(super) fn change(raw: &objects::Service, source: &Source, notes: &mut Notes)
     let internal = (format_args!("spec.internalTrafficPolicy"), &spec.internal_traffic_policy);
     let internal_policy = policy(internal.0, internal.1, notes);
     let reached = external::judge(raw, spec, kind, notes);
+    let ports = ports(spec, kind != ServiceType::ClusterIp, notes);
+    let health_check_node_port = health_check(reached.health_check_node_port, &ports, notes);
     Some(Change::Service(Service {
         name: service,
         created_s: created_s(metadata, notes),
         uid: uid(metadata).into(),
         cluster_ips,
-        ports: ports(spec, kind != ServiceType::ClusterIp, notes),
+        ports,
         internal_policy,
         affinity: affinity(spec, notes),
         external_ips: reached.external_ips,
         load_balancer_ips: reached.load_balancer_ips,
         source_ranges: reached.source_ranges,
         external_policy: reached.policy,
-        health_check_node_port: reached.health_check_node_port,
+        health_check_node_port,
     }))
 }
 
@@ -242,6 +244,18 @@ fn node_port(
             None
         }
     }
+}
+
+/// The port of the health check, unless it is a NodePort of the same Service:
+/// who asks there is sent to an endpoint.
+fn health_check(port: Option<Port>, ports: &[ServicePort], notes: &mut Notes) -> Option<Port> {
+    let is_node_port = |other: &ServicePort| (other.proto, other.node_port) == (L4Proto::Tcp, port);
+    if port.is_some() && ports.iter().any(is_node_port) {
+        let problem = "is a NodePort of this Service as well; there is no health check for it";
+        notes.add(format_args!("spec.healthCheckNodePort"), problem);
+        return None;
+    }
+    port
 }
 
 /// Whose port of a node this is: outside the API's usual range for NodePorts
