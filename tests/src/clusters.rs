@@ -311,6 +311,7 @@ pub fn facts() -> impl Strategy<Value = Facts> {
                 masquerade_all,
                 masquerade_mark: mark,
                 node_port_addresses: addresses,
+                node_addresses: primary.iter().copied().collect(),
                 primary_addresses: primary.into_iter().collect(),
                 service_cidrs: cidrs.into_iter().collect(),
             }

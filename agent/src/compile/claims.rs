@@ -58,7 +58,7 @@ pub fn of(service: &Service, facts: &Facts) -> Claim {
         })
     });
     let mut frontends = Vec::with_capacity(service.ports.len());
-    for &addr in service.cluster_ips.iter().filter(|addr| is_programmed(**addr, facts)) {
+    for &addr in service.cluster_ips.iter().filter(|addr| is_served(**addr, facts)) {
         frontends.extend(health_frontend(service, addr).map(|it| (it, external.clone())));
         for port in &service.ports {
             frontends.extend(self::frontends(service, addr, port, facts).map(|(frontend, way)| {
@@ -76,8 +76,10 @@ pub fn of(service: &Service, facts: &Facts) -> Claim {
     Claim { sticky: sticky.collect(), frontends: frontends.into() }
 }
 
-pub(super) fn is_programmed(addr: IpAddr, facts: &Facts) -> bool {
-    facts.families.contains(&Family::of(addr))
+/// Whether a ClusterIP is served here. One that is this node's own address is
+/// not: whatever else the node answers there would be refused.
+pub(super) fn is_served(cluster_ip: IpAddr, facts: &Facts) -> bool {
+    facts.families.contains(&Family::of(cluster_ip)) && !facts.node_addresses.contains(&cluster_ip)
 }
 
 /// Where the health of a Service is asked for, in the family of one of its

@@ -36,9 +36,10 @@ pub fn service_plan(
     let mut notes = Vec::new();
     let mut ports = Vec::new();
     let mut health = BTreeSet::new();
-    for &addr in service.cluster_ips.iter().filter(|it| claims::is_programmed(**it, facts)) {
+    notes.extend(of_the_node(service, facts));
+    for &addr in service.cluster_ips.iter().filter(|it| claims::is_served(**it, facts)) {
         let family = Family::of(addr);
-        notes.extend(inside_service_cidr(service, addr, facts));
+        notes.extend(from_elsewhere(service, addr, facts));
         if let Some(frontend) = claims::health_frontend(service, addr) {
             match claims.rival(&frontend, &service.name) {
                 Some(owner) => {
@@ -192,8 +193,21 @@ fn sources(service: &Service, cluster_ip: IpAddr, facts: &Facts) -> Option<Arc<[
     Some(sources.into_iter().collect())
 }
 
-/// Notes on the addresses that a Service may not have from elsewhere.
-fn inside_service_cidr(
+/// Notes on the ClusterIPs that are this node's own.
+fn of_the_node(service: &Service, facts: &Facts) -> impl Iterator<Item = Note> {
+    let own = service.cluster_ips.iter().filter(|addr| facts.node_addresses.contains(addr));
+    own.map(|addr| {
+        let problem = format!(
+            "{addr} is this node's own address; the Service is not served here in its family. \
+             Give it a ClusterIP that nobody has"
+        );
+        note(service, "spec.clusterIPs".to_owned(), problem)
+    })
+}
+
+/// Notes on the addresses that a Service may not have from elsewhere, and on
+/// those that it takes a port from.
+fn from_elsewhere(
     service: &Service,
     cluster_ip: IpAddr,
     facts: &Facts,
@@ -201,16 +215,23 @@ fn inside_service_cidr(
     let balanced = ("status.loadBalancer.ingress", &service.load_balancer_ips);
     let named = [balanced, ("spec.externalIPs", &service.external_ips)];
     named.into_iter().flat_map(move |(field, addrs)| {
-        let refused = addrs.iter().filter(move |addr| {
-            **addr != cluster_ip
-                && Family::of(**addr) == Family::of(cluster_ip)
-                && facts.is_in_service_cidr(**addr)
+        let mine = addrs.iter().filter(move |addr| {
+            **addr != cluster_ip && Family::of(**addr) == Family::of(cluster_ip)
         });
-        refused.map(move |addr| {
-            let problem = format!(
-                "{addr} lies inside a ServiceCIDR, so it is for ClusterIPs alone; not served"
-            );
-            note(service, field.to_owned(), problem)
+        mine.filter_map(move |addr| {
+            let problem = if facts.is_in_service_cidr(*addr) {
+                format!(
+                    "{addr} lies inside a ServiceCIDR, so it is for ClusterIPs alone; not served"
+                )
+            } else if facts.node_addresses.contains(addr) {
+                format!(
+                    "{addr} is this node's own address; on the Service's ports, the Service \
+                     answers there and not the node. Take it away if that is not meant"
+                )
+            } else {
+                return None;
+            };
+            Some(note(service, field.to_owned(), problem))
         })
     })
 }
@@ -280,4 +301,62 @@ fn lost(
 fn note(service: &Service, field: String, problem: String) -> Note {
     let object = ObjectRef { kind: "Service", name: service.name.to_string().into(), file: None };
     Note { object, field, problem }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use closeby_nft::Port;
+
+    use super::super::{NodePlan, compile, compile_all};
+    use super::*;
+    use crate::model::{Change, Endpoint, Hints, Life, PortName, Slice, SliceName, SlicePort};
+
+    /// A Service with so many endpoints, one slice for each thousand.
+    fn cluster(endpoints: u32) -> Cluster {
+        let (name, port) = (PortName::from(""), Port::new(80).unwrap());
+        let proto = L4Proto::Tcp;
+        let mut cluster = Cluster::default();
+        cluster.apply(Change::Service(Service {
+            cluster_ips: vec![Ipv4Addr::new(10, 96, 0, 1).into()],
+            ports: vec![ServicePort { name: name.clone(), proto, port, node_port: None }],
+            ..Service::new(ServiceName::new("shop", "web"))
+        }));
+        let endpoint = |number: &u32| Endpoint {
+            addr: Ipv4Addr::from(0x0a80_0000 + number).into(),
+            node: None,
+            zone: None,
+            hints: Hints::default(),
+            life: Life::Ready,
+        };
+        let numbers: Vec<u32> = (0..endpoints).collect();
+        for (place, numbers) in numbers.chunks(1000).enumerate() {
+            cluster.apply(Change::Slice(Slice {
+                name: SliceName::new("shop", &format!("web-{place}")),
+                service: ServiceName::new("shop", "web"),
+                family: Family::Ip,
+                ports: vec![SlicePort { name: name.clone(), proto, port }],
+                endpoints: numbers.iter().map(endpoint).collect(),
+            }));
+        }
+        cluster
+    }
+
+    #[test]
+    fn what_was_noted_before_is_not_noted_again() {
+        let own = Ipv4Addr::new(192, 0, 2, 1).into();
+        let facts = Facts { node_addresses: [own].into(), ..Facts::new("n1".into()) };
+        let facts = Arc::new(facts);
+        let mut cluster = cluster(2);
+        let web = cluster.services().values().next().unwrap();
+        let web = Service { external_ips: vec![own], ..(**web).clone() };
+        cluster.apply(Change::Service(web));
+        let first = compile_all(&cluster, &facts);
+        assert_eq!(first.notes_since(&NodePlan::empty(facts.clone())).len(), 1);
+        let dirty = cluster.apply(Change::SliceGone(SliceName::new("shop", "web-0")));
+        let second = compile(&first, &cluster, &facts, &dirty);
+        assert!(!second.decides_as(&first));
+        assert_eq!(second.notes_since(&first), []);
+    }
 }

@@ -42,6 +42,7 @@ pub fn facts(
             ip6: site.node_ports(&settings.node_port_addresses, Family::Ip6),
         },
         primary_addresses: Family::BOTH.iter().filter_map(|it| site.primary(*it)).collect(),
+        node_addresses: node.iter().flat_map(|node| &node.addresses).copied().collect(),
         // The cluster's, not the node's: whoever has the cluster adds them.
         service_cidrs: BTreeSet::new(),
     };
