@@ -311,16 +311,19 @@ mod tests {
 
     use super::super::{NodePlan, compile, compile_all};
     use super::*;
-    use crate::model::{Change, Endpoint, Hints, Life, PortName, Slice, SliceName, SlicePort};
+    use crate::model::{
+        Affinity, Change, Endpoint, Hints, Life, PortName, Slice, SliceName, SlicePort,
+    };
 
     /// A Service with so many endpoints, one slice for each thousand.
-    fn cluster(endpoints: u32) -> Cluster {
+    fn cluster(endpoints: u32, affinity: Option<Affinity>) -> Cluster {
         let (name, port) = (PortName::from(""), Port::new(80).unwrap());
         let proto = L4Proto::Tcp;
         let mut cluster = Cluster::default();
         cluster.apply(Change::Service(Service {
             cluster_ips: vec![Ipv4Addr::new(10, 96, 0, 1).into()],
             ports: vec![ServicePort { name: name.clone(), proto, port, node_port: None }],
+            affinity,
             ..Service::new(ServiceName::new("shop", "web"))
         }));
         let endpoint = |number: &u32| Endpoint {
@@ -348,7 +351,7 @@ mod tests {
         let own = Ipv4Addr::new(192, 0, 2, 1).into();
         let facts = Facts { node_addresses: [own].into(), ..Facts::new("n1".into()) };
         let facts = Arc::new(facts);
-        let mut cluster = cluster(2);
+        let mut cluster = cluster(2, None);
         let web = cluster.services().values().next().unwrap();
         let web = Service { external_ips: vec![own], ..(**web).clone() };
         cluster.apply(Change::Service(web));
@@ -358,5 +361,25 @@ mod tests {
         let second = compile(&first, &cluster, &facts, &dirty);
         assert!(!second.decides_as(&first));
         assert_eq!(second.notes_since(&first), []);
+    }
+
+    #[test]
+    fn x18_endpoints_beyond_the_most_get_no_traffic() {
+        let facts = Arc::new(Facts { families: [Family::Ip].into(), ..Facts::new("n1".into()) });
+        let sticky = Some(Affinity { timeout_s: 10 });
+        for (most, affinity) in [(POOL_MAX, None), (STICKY_POOL_MAX, sticky)] {
+            let plan = compile_all(&cluster(70_000, affinity), &facts);
+            let web = plan.services.values().next().unwrap();
+            let backends = &web.ports[0].cluster.backends;
+            assert_eq!(backends.len(), most);
+            assert_eq!(backends[0].addr, Ipv4Addr::new(10, 128, 0, 0));
+            assert_eq!(
+                web.notes[0].to_string(),
+                format!(
+                    "Service shop/web: spec.ports[0]: has {most} or more ip endpoints; those after \
+                     the first {most} by address get no traffic"
+                )
+            );
+        }
     }
 }

@@ -263,6 +263,17 @@ fn x07_x14_duplicates() {
 }
 
 #[test]
+fn x07_as_many_ports_as_there_are() {
+    let numbers = || 1..=u16::MAX;
+    let port = |port: u16| json!({"name": format!("p{port}"), "port": port});
+    let spec = json!({"clusterIP": "10.0.0.1", "ports": numbers().map(port).collect::<Vec<_>>()});
+    let raw = json!({"metadata": {"name": "web"}, "spec": spec});
+    let (change, notes) = service(&objects::Service::deserialize(&raw).unwrap(), &Source::Api);
+    let Some(Change::Service(web)) = change else { panic!() };
+    assert!(notes.is_empty() && web.ports.iter().map(|port| port.port.get()).eq(numbers()));
+}
+
+#[test]
 fn x12_policies_and_types() {
     let cases = [
         ("internalTrafficPolicy: Local", " (Local, Cluster)"),
