@@ -102,7 +102,8 @@ impl Oracle<'_> {
             None => {}
         }
         let mut services = self.cluster.services().values();
-        if services.any(|service| service.cluster_ips.contains(&probe.destination)) {
+        let is_node = self.facts.node_addresses.contains(&probe.destination);
+        if !is_node && services.any(|it| it.cluster_ips.contains(&probe.destination)) {
             return Decision::Reject;
         }
         let is_ours = self.is_ours(probe.destination);
@@ -118,14 +119,16 @@ impl Oracle<'_> {
         let is_port =
             |port: &ServicePort| port.proto == probe.proto && port.port.get() == probe.port;
         let own = |service: &Service, port: &ServicePort| {
-            service.cluster_ips.contains(&probe.destination) && is_port(port)
+            service.cluster_ips.contains(&probe.destination)
+                && self.is_served(service, Family::of(probe.destination))
+                && is_port(port)
         };
         let elsewhere = |service: &Service, port: &ServicePort| {
             self.leads_to(service, probe.destination) && is_port(port)
         };
         let on_node = |service: &Service, port: &ServicePort| {
             self.serves_node_ports(probe.destination)
-                && has_family(service, Family::of(probe.destination))
+                && self.is_served(service, Family::of(probe.destination))
                 && port.proto == probe.proto
                 && port.node_port.is_some_and(|number| number.get() == probe.port)
         };
@@ -133,7 +136,28 @@ impl Oracle<'_> {
         self.owner(own)
             .map(by(Way::ClusterIp))
             .or_else(|| self.owner(elsewhere).map(by(Way::Elsewhere)))
-            .or_else(|| self.owner(on_node).map(by(Way::NodePort)))
+            .or_else(|| {
+                let found = self.owner(on_node);
+                found.filter(|(it, _)| !self.is_health_port(it, probe)).map(by(Way::NodePort))
+            })
+    }
+
+    /// Whether a Service that goes before this one tells its health at the port
+    /// that a packet is to.
+    fn is_health_port(&self, than: &Service, probe: &Probe) -> bool {
+        self.cluster.services().values().any(|service| {
+            probe.proto == L4Proto::Tcp
+                && service.health_check_node_port.is_some_and(|it| it.get() == probe.port)
+                && self.is_served(service, Family::of(probe.destination))
+                && goes_before(service, than)
+        })
+    }
+
+    /// Whether a Service is served in a family: where it has a ClusterIP that is
+    /// not this node's.
+    fn is_served(&self, service: &Service, family: Family) -> bool {
+        let mut addrs = service.cluster_ips.iter().filter(|addr| Family::of(**addr) == family);
+        addrs.any(|addr| !self.facts.node_addresses.contains(addr))
     }
 
     /// Whether an address from elsewhere leads to a Service: not if ClusterIPs
@@ -142,7 +166,7 @@ impl Oracle<'_> {
         let is_named =
             service.load_balancer_ips.contains(&addr) || service.external_ips.contains(&addr);
         let could_be_a_cluster_ip = self.facts.service_cidrs.iter().any(|it| it.contains(addr));
-        is_named && !could_be_a_cluster_ip && has_family(service, Family::of(addr))
+        is_named && !could_be_a_cluster_ip && self.is_served(service, Family::of(addr))
     }
 
     /// Whether a load balancer is open to whoever sent this.
@@ -238,7 +262,7 @@ impl Oracle<'_> {
     fn may_meet_itself(&self, target: Target, proto: L4Proto) -> bool {
         let family = Family::of(target.0);
         for service in self.cluster.services().values() {
-            if !has_family(service, family) {
+            if !self.is_served(service, family) {
                 continue;
             }
             for port in service.ports.iter().filter(|port| port.proto == proto) {
@@ -320,10 +344,6 @@ impl Oracle<'_> {
     fn is_ours(&self, addr: IpAddr) -> bool {
         addr.is_loopback() || self.addresses.contains(&addr)
     }
-}
-
-fn has_family(service: &Service, family: Family) -> bool {
-    service.cluster_ips.iter().any(|addr| Family::of(*addr) == family)
 }
 
 fn goes_before(one: &Service, other: &Service) -> bool {

@@ -75,7 +75,7 @@ impl Identity {
             Self::Node(name) => (Kind::Node, name.to_string()),
             Self::ServiceCidr(name) => (Kind::ServiceCidr, name.to_string()),
         };
-        ObjectRef { kind: kind.as_str(), name: shown(&name).into(), file: Some(file.clone()) }
+        ObjectRef { kind: kind.as_str(), name: name.into(), file: Some(file.clone()) }
     }
 }
 
@@ -174,6 +174,7 @@ fn duplicate(id: &Identity, path: &Arc<str>, first: &Arc<str>) -> Note {
     let problem = if path == first {
         "appears twice in this file; the first is taken".to_owned()
     } else {
+        let first = shown(first);
         format!("appears in {first} too; the one there is taken. Delete one of them")
     };
     Note { object: id.to_ref(path), field: String::new(), problem }
@@ -328,7 +329,7 @@ impl<'a> Reader<'a> {
 
     fn note(&mut self, number: Option<usize>, problem: String) {
         let object = match number {
-            None => ObjectRef { kind: "file", name: self.path.clone(), file: None },
+            None => ObjectRef { kind: "file", name: shown(self.path).into(), file: None },
             Some(number) => ObjectRef {
                 kind: "document",
                 name: number.to_string().into(),

@@ -13,6 +13,7 @@ mod affinity;
 mod changes;
 mod external;
 mod health;
+mod hostile;
 mod matrix;
 mod node;
 mod repair;
@@ -51,6 +52,7 @@ fn suite() -> ExitCode {
         udp::ALL,
         node::ALL,
         health::ALL,
+        hostile::ALL,
         adoption::ALL,
         repair::ALL,
         sctp::ALL,
