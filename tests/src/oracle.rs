@@ -9,7 +9,9 @@
 //! KEP-1669, KEP-2086, KEP-2433, KEP-3015), plus our own for contests: the
 //! oldest Service keeps what two of them claim.
 
+mod amounts;
 mod endpoints;
+mod flows;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -19,6 +21,7 @@ use closeby::model::{Cluster, Service, ServicePort, TrafficPolicy};
 use closeby_nft::statement::Interfaces;
 use closeby_nft::{Family, L4Proto};
 
+pub use amounts::Amounts;
 pub use endpoints::Lists;
 
 /// The first packet of a connection, as it reaches the node.
@@ -236,29 +239,27 @@ impl Oracle<'_> {
     /// node's address instead of its own: it would answer itself directly
     /// otherwise. True for those of this node that any Service sends traffic to.
     fn may_meet_itself(&self, target: Target, proto: L4Proto) -> bool {
+        let all = self.cluster.services().values();
+        let mut ports = all.flat_map(|service| service.ports.iter().map(move |it| (service, it)));
+        ports.any(|(service, port)| port.proto == proto && self.leads_back(service, port, target))
+    }
+
+    /// Whether a port of a Service sends traffic to this endpoint of this node.
+    fn leads_back(&self, service: &Service, port: &ServicePort, target: Target) -> bool {
         let family = Family::of(target.0);
-        for service in self.cluster.services().values() {
-            if !has_family(service, family) {
-                continue;
-            }
-            for port in service.ports.iter().filter(|port| port.proto == proto) {
-                let lists = self.lists(service, port, family);
-                let is_exposed = self.is_exposed(service, port, family);
-                let asks_cluster = service.internal_policy == TrafficPolicy::Cluster || is_exposed;
-                let asks_local = service.internal_policy == TrafficPolicy::Local
-                    || (is_exposed && service.external_policy == TrafficPolicy::Local);
-                let used = (asks_cluster && lists.cluster.contains(&target))
-                    || (asks_local && lists.local.contains(&target));
-                let here = self
-                    .endpoints(service, port, family)
-                    .iter()
-                    .any(|(known, endpoint)| *known == target && self.is_here(endpoint));
-                if used && here {
-                    return true;
-                }
-            }
+        if !has_family(service, family) {
+            return false;
         }
-        false
+        let lists = self.lists(service, port, family);
+        let is_exposed = self.is_exposed(service, port, family);
+        let asks_cluster = service.internal_policy == TrafficPolicy::Cluster || is_exposed;
+        let asks_local = service.internal_policy == TrafficPolicy::Local
+            || (is_exposed && service.external_policy == TrafficPolicy::Local);
+        let used = (asks_cluster && lists.cluster.contains(&target))
+            || (asks_local && lists.local.contains(&target));
+        let endpoints = self.endpoints(service, port, family);
+        let is_it = |endpoint| endpoint == target;
+        used && endpoints.iter().any(|(known, endpoint)| is_it(*known) && self.is_here(endpoint))
     }
 
     /// The port of which this is true; of several Services' ports, that of the
