@@ -103,8 +103,9 @@ impl Told {
     fn change(&mut self, changes: &[Change]) {
         for change in changes {
             self.cluster.apply(change.clone());
-            let node = self.cluster.node(&NodeName::from(small::NODE));
-            self.node = node.cloned().or(self.node.take());
+            if let Some(node) = self.cluster.node(&NodeName::from(small::NODE)) {
+                self.node = Some(node.clone());
+            }
         }
         self.world.change(changes);
         self.world.settle(STEPS_MAX);

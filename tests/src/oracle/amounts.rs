@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use closeby::compile::LocalAddresses;
 use closeby::model::{Service, ServicePort, TrafficPolicy};
-use closeby_nft::{Family, L4Proto};
+use closeby_nft::{Family, L4Proto, Port, Prefix};
 
 use super::{Lists, Oracle, Target, Way, has_family};
 
@@ -102,7 +102,7 @@ impl Oracle<'_> {
                         .filter(of_family)
                         .map(|addr| Frontend::Address(*addr, port.proto, port.port.get())),
                 );
-                let node_port = port.node_port.map(|number| number.get());
+                let node_port = port.node_port.map(Port::get);
                 found.extend(node_port.map(|number| Frontend::NodePort(port.proto, number)));
             }
         }
@@ -176,7 +176,7 @@ impl Oracle<'_> {
     fn of_sources(&self, service: &Service, addr: IpAddr, way: Way, amounts: &mut Amounts) {
         let family = Family::of(addr);
         let Some(ranges) = service.source_ranges.get(&family) else { return };
-        let is_open = ranges.iter().any(|range| range.len() == 0);
+        let is_open = ranges.iter().any(Prefix::is_empty);
         let is_balancer = way == Way::Elsewhere && service.load_balancer_ips.contains(&addr);
         if is_open || !is_balancer {
             return;
