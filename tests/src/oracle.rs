@@ -258,8 +258,7 @@ impl Oracle<'_> {
         let used = (asks_cluster && lists.cluster.contains(&target))
             || (asks_local && lists.local.contains(&target));
         let endpoints = self.endpoints(service, port, family);
-        let is_it = |endpoint| endpoint == target;
-        used && endpoints.iter().any(|(known, endpoint)| is_it(*known) && self.is_here(endpoint))
+        used && endpoints.iter().any(|(known, it)| *known == target && self.is_here(it))
     }
 
     /// The port of which this is true; of several Services' ports, that of the
