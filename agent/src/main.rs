@@ -8,7 +8,7 @@ use anyhow::{Context, anyhow};
 use clap::Parser;
 use closeby::cli::{Cli, Command, InputArgs, LogFormat, Output, Run};
 use closeby::config::{ConfigError, Settings};
-use closeby::daemon::{DaemonError, Options, daemon};
+use closeby::daemon::{DaemonError, Options, daemon, init};
 use closeby::explain::{Question, explain};
 use closeby::model::NodeName;
 use closeby::offline::View;
@@ -77,6 +77,9 @@ fn run(args: &Run) -> anyhow::Result<()> {
     let settings = settings(&args.input)?;
     for line in &settings.ignored {
         tracing::warn!("{line}");
+    }
+    if args.init_only {
+        return Ok(init(&settings)?);
     }
     let options = Options {
         manifests: manifests(&args.input)?,

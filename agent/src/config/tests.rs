@@ -71,15 +71,11 @@ fn takes_what_is_set() {
             masquerade_bit: MarkBit::new(0).unwrap(),
             sync_period: Some(Duration::from_secs(60)),
             min_sync_period: Some(Duration::from_millis(1500)),
-            ignored: [
-                "conntrack.min",
-                "featureGates",
-                "ipvs.excludeCIDRs",
-                "logging.verbosity",
-                "oomScoreAdj"
-            ]
-            .map(str::to_owned)
-            .to_vec(),
+            conntrack: Conntrack { min: 0, ..Conntrack::default() },
+            oom_score: 0,
+            ignored: ["featureGates", "ipvs.excludeCIDRs", "logging.verbosity"]
+                .map(str::to_owned)
+                .to_vec(),
         }
     );
 }
