@@ -224,7 +224,8 @@ fn set_up_host(settings: &Settings) -> Result<Vec<sysctls::Unset>, DaemonError> 
     let processors = sysconf(SysconfVar::_NPROCESSORS_ONLN);
     let processors = processors.map_err(|errno| host_error("number of processors", errno))?;
     let processors = processors.and_then(|count| u64::try_from(count).ok()).unwrap_or(1);
-    Ok(sysctls::set_conntrack(&settings.conntrack, processors))
+    let wanted = &settings.conntrack;
+    Ok(sysctls::set_conntrack(wanted.max(processors), &wanted.settings()))
 }
 
 /// The families that this kernel can program; an error names what is missing.

@@ -9,8 +9,6 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::config::Conntrack;
-
 /// Where settings of the network are.
 const NETFILTER: &str = "/proc/sys/net/netfilter";
 /// How many lists the table of connections has; the machine's.
@@ -38,17 +36,18 @@ impl fmt::Display for Unset {
     }
 }
 
-/// Makes the kernel's settings what is asked for; what could not be set.
+/// Makes connection tracking's settings these: how many entries there may be,
+/// and others by name. What could not be set.
 #[must_use]
-pub fn set_conntrack(wanted: &Conntrack, processors: u64) -> Vec<Unset> {
+pub fn set_conntrack(max: Option<u64>, settings: &[(&str, u64)]) -> Vec<Unset> {
     let netfilter = Path::new(NETFILTER);
     let mut unset = Vec::new();
-    if let Some(max) = wanted.max(processors) {
+    if let Some(max) = max {
         unset.extend(set(netfilter.join("nf_conntrack_max"), max, |now| now == max));
         let lists = max / ENTRIES_PER_LIST;
         unset.extend(set(PathBuf::from(HASH_SIZE), lists, |now| now >= lists));
     }
-    for (name, value) in wanted.settings() {
+    for &(name, value) in settings {
         unset.extend(set(netfilter.join(name), value, |now| now == value));
     }
     unset
