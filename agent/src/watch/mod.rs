@@ -6,6 +6,7 @@
 pub mod convert;
 pub mod documents;
 pub mod folder;
+pub mod identity;
 pub mod known;
 pub mod loose;
 pub mod manifests;

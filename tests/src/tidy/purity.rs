@@ -12,6 +12,7 @@ const PURE: &[(&str, &str)] = &[
     ("agent", "watch/convert"),
     ("agent", "watch/documents"),
     ("agent", "watch/folder"),
+    ("agent", "watch/identity"),
     ("agent", "watch/known"),
     ("agent", "watch/loose"),
     ("agent", "watch/objects"),
