@@ -5,18 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::io::{self, ErrorKind};
 use std::iter::successors;
-use std::time::Duration;
 
 use super::super::objects::Status;
 use super::kinds::Watched;
 use super::line::text;
 use crate::model::Kind;
 
-/// The longest wait before the next try: who waits longer is late when the API
-/// server returns.
-const RETRY_MAX: Duration = Duration::from_secs(1);
-/// The same where a try may be a list of everything.
-const RELIST_MAX: Duration = Duration::from_secs(30);
+/// The longest text of an error that is passed on.
+const TEXT_MAX_CHARS: usize = 400;
 
 /// What went wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +45,7 @@ pub(super) enum Failure {
 impl Failure {
     /// What the API server answered, asked to `verb`.
     pub(super) fn of_status(status: &Status, verb: &'static str) -> Self {
-        let message = text(Some(&status.message)).to_owned();
+        let message = one_line(text(Some(&status.message)));
         let reason = text(Some(&status.reason));
         let code = status.code.as_option().copied().unwrap_or_default();
         match (code, reason) {
@@ -107,9 +103,10 @@ impl Failure {
         matches!(self, Self::Unreachable(_) | Self::Untrusted(_) | Self::Unauthenticated(_))
     }
 
-    /// How long to wait at most before the next try.
-    pub(super) fn retry_max(&self) -> Duration {
-        if self.needs_list() { RELIST_MAX } else { RETRY_MAX }
+    /// Whether it means no more than that the kind is not there, and the agent
+    /// works without it.
+    pub(super) fn is_absence<K: Watched>(&self) -> bool {
+        K::IS_OPTIONAL && matches!(self, Self::NotServed | Self::Forbidden { .. })
     }
 
     /// What is said once for all kinds, however many meet it; `None` for what
@@ -197,7 +194,13 @@ pub(super) fn causes(error: &(dyn Error + 'static)) -> String {
         // Many say their causes themselves.
         if words.contains(&cause) { words } else { format!("{words}: {cause}") }
     });
-    words.replace(char::is_control, " ")
+    one_line(&words)
+}
+
+/// Text from elsewhere as it may be logged: a server that is another program may
+/// answer with a page of HTML.
+fn one_line(text: &str) -> String {
+    text.chars().take(TEXT_MAX_CHARS).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// What has been said of failures and is not over yet.
@@ -241,6 +244,16 @@ mod tests {
         let (first, rest) = says.split_first().unwrap();
         let source = (!rest.is_empty()).then(|| Box::new(steps(rest)));
         Step { says: first, source }
+    }
+
+    #[test]
+    fn text_from_elsewhere_is_one_line_of_bearable_length() {
+        let message = "<html>\n\u{1b}[31m".to_owned() + &"x".repeat(5000);
+        let status = serde_json::json!({"code": 502, "message": message});
+        let failure = Failure::of_status(&serde_json::from_value(status).unwrap(), "list");
+        let Failure::Refused { code: 502, message } = failure else { panic!("{failure:?}") };
+        assert!(message.starts_with("<html>  [31mxx"), "{message}");
+        assert_eq!(message.len(), TEXT_MAX_CHARS);
     }
 
     #[test]

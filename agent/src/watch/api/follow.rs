@@ -26,11 +26,12 @@ use super::listing::{Event, Listing, Outcome, Remark};
 use super::patience::Patience;
 use crate::model::NodeName;
 
-/// An answer must begin in so long.
-const ANSWER_MAX: Duration = Duration::from_secs(30);
+/// A page must be there, and a watch begin, in so long: longer than the API
+/// server itself allows a request.
+const ANSWER_MAX: Duration = Duration::from_secs(65);
 /// A streamed list that is silent for so long is not one: a server that does
 /// not know them ignores what it was asked for.
-const LIST_SILENCE_MAX: Duration = Duration::from_secs(10);
+const LIST_SILENCE_MAX: Duration = Duration::from_secs(30);
 /// The server ends a watch after so long, and up to as long again, so that not
 /// all nodes come back at one moment.
 const WATCH_S: u32 = 300;
@@ -40,6 +41,11 @@ const WATCH_MARGIN: Duration = Duration::from_secs(5);
 const PAGE: u32 = 500;
 /// An end sooner than this is treated as a failure, without a word.
 const SOON: Duration = Duration::from_secs(1);
+/// The longest wait before the next try: who waits longer is late when the API
+/// server returns.
+const RETRY_MAX: Duration = Duration::from_secs(1);
+/// The same where the next try is a list of everything.
+const RELIST_MAX: Duration = Duration::from_secs(30);
 /// Between two lists while the guard doubts.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// How often a kind is looked for that the agent works without.
@@ -80,40 +86,33 @@ impl<K: Watched> Follower<K> {
 
     /// Goes on for ever.
     pub(super) async fn follow(mut self) {
-        let start = Instant::now();
-        // Apart, so that a list does not wait for long because much failed
-        // before it was due.
-        let (mut tries, mut lists) = (Patience::default(), Patience::default());
+        let mut waits = Waits::new();
         loop {
             let begin = Instant::now();
-            let (patience, max) = match self.round().await {
+            let wait = match self.round().await {
                 Ok(()) if begin.elapsed() >= SOON => continue,
-                Ok(()) => (&mut tries, SOON),
+                Ok(()) => waits.again(),
                 Err(failure) => {
                     debug!(kind = %K::KIND, ?failure, "watch");
-                    let Some(max) = self.failed(&failure) else { continue };
-                    (if failure.needs_list() { &mut lists } else { &mut tries }, max)
+                    self.failed(&failure);
+                    waits.after::<K>(&failure)
                 }
             };
-            sleep(patience.wait(start.elapsed(), max, chance())).await;
+            sleep(wait).await;
         }
     }
 
-    /// What follows from a failure: how long to wait at most, `None` for not at
-    /// all.
-    fn failed(&mut self, failure: &Failure) -> Option<Duration> {
+    /// What follows from a failure, but for the wait.
+    fn failed(&mut self, failure: &Failure) {
         self.is_shaken = true;
         if failure.needs_list() {
             self.version = None;
         }
         self.link.failed::<K>(failure);
-        let is_absent = matches!(failure, Failure::NotServed | Failure::Forbidden { .. });
-        if K::IS_OPTIONAL && is_absent {
+        if failure.is_absence::<K>() {
             let outcome = self.listing.waive();
             self.tell(outcome);
-            return Some(OPTIONAL_EVERY);
         }
-        (!matches!(failure, Failure::NoStreamedLists(_))).then(|| failure.retry_max())
     }
 
     /// One list or watch, to its end.
@@ -298,6 +297,36 @@ impl<K: Watched> Follower<K> {
         }
         if !changes.is_empty() {
             self.link.tell(Told::Changes(changes));
+        }
+    }
+}
+
+/// How long to wait.
+struct Waits {
+    start: Instant,
+    tries: Patience,
+    /// Apart, so that a list does not wait for long because much failed before
+    /// it was due.
+    lists: Patience,
+}
+
+impl Waits {
+    fn new() -> Self {
+        Self { start: Instant::now(), tries: Patience::default(), lists: Patience::default() }
+    }
+
+    fn again(&mut self) -> Duration {
+        self.tries.wait(self.start.elapsed(), RETRY_MAX, chance())
+    }
+
+    fn after<K: Watched>(&mut self, failure: &Failure) -> Duration {
+        match failure {
+            Failure::NoStreamedLists(_) => Duration::ZERO,
+            _ if failure.is_absence::<K>() => OPTIONAL_EVERY,
+            _ if failure.needs_list() => {
+                self.lists.wait(self.start.elapsed(), RELIST_MAX, chance())
+            }
+            _ => self.again(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The API server as the source of objects.
 //!
-//! The rim: one thread with a small runtime, on it one [`Follower`] a kind. What
+//! The rim: one thread with a small runtime, on it one follower a kind. What
 //! they find is judged as everything else (`convert`) and told as [`Told`].
 //! Whatever the API server does, or does not, nothing is taken away but what it
 //! says is gone; and a list that says so of most of it must say it several times.

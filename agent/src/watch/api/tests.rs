@@ -468,6 +468,13 @@ fn service_cidrs_need_not_be_there() {
 }
 
 #[test]
+fn what_is_not_there_is_looked_for_every_minute() {
+    let none = || ("servicecidrs", refusal(404, "NotFound", "no"));
+    let log = play(vec![none(), none()], |link| one::<ServiceCidr>(&link, &wanted()));
+    assert_eq!(log.between("all ServiceCIDR", "> servicecidrs").as_secs(), 60);
+}
+
+#[test]
 fn a_server_without_services_is_another_program() {
     check::<Service>(
         vec![refusal(404, "NotFound", "nginx")],
