@@ -12,7 +12,7 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0  done; with --once, the kernel has what the objects say
   1  failed: the message names the step, the object and what to do
-  2  wrong flags, or a configuration file that cannot be read
+  2  wrong flags, no source of objects, or a configuration or kubeconfig that cannot be used
   3  not here: a privilege or a kernel feature is missing, or an agent runs already
 ";
 
