@@ -75,7 +75,7 @@ pub(super) const KEYS: &[Key] = &[
     ignored("clientConnection.acceptContentTypes", Text, &[""]),
     ignored("clientConnection.burst", Whole, &["10", "0"]),
     ignored("clientConnection.contentType", Text, &["application/vnd.kubernetes.protobuf", ""]),
-    ignored("clientConnection.kubeconfig", Text, &[""]),
+    used("clientConnection.kubeconfig", Text),
     ignored("clientConnection.qps", Number, &["5", "0"]),
     used("clusterCIDR", Text),
     ignored("configSyncPeriod", Duration, &["15m", "0"]),

@@ -12,6 +12,7 @@ mod keys;
 mod load;
 mod tree;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use closeby_nft::{Family, Name, Prefix};
@@ -41,6 +42,8 @@ const OOM_SCORES: std::ops::RangeInclusive<i64> = -1000..=1000;
 pub struct Settings {
     /// This node's name, if it is not the host's (`hostnameOverride`).
     pub hostname_override: Option<NodeName>,
+    /// Where the API server is and who asks it (`clientConnection.kubeconfig`).
+    pub kubeconfig: Option<PathBuf>,
     /// How this node's pods are told from others (`detectLocalMode`).
     pub detect_local: DetectLocalMode,
     /// Where NodePorts are served (`nodePortAddresses`); never empty.
@@ -92,6 +95,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             hostname_override: None,
+            kubeconfig: None,
             detect_local: DetectLocalMode::ClusterCidr(Vec::new()),
             node_port_addresses: vec![NodePortEntry::Primary],
             masquerade_all: false,
@@ -129,6 +133,7 @@ impl Settings {
                 .map(|name| name.trim().to_lowercase())
                 .filter(|name| !name.is_empty())
                 .map(|name| NodeName::from(name.as_str())),
+            kubeconfig: values.text("clientConnection.kubeconfig").map(PathBuf::from),
             detect_local: detect_local(&values)?,
             node_port_addresses: node_port_addresses(&values)?,
             masquerade_all: values.get("nftables.masqueradeAll") == Some(&Value::Flag(true)),

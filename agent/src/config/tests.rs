@@ -18,12 +18,11 @@ fn takes_the_files_that_exist() {
     assert_eq!(defaults.ignored, ["mode: iptables; closeby always uses nftables"]);
     assert_eq!(Settings { ignored: Vec::new(), ..defaults }, Settings::default());
     let kubeadm = Settings::parse(include_str!("tests/kubeadm.yaml"), "k").unwrap();
-    assert_eq!(kubeadm.ignored, ["clientConnection.kubeconfig"]);
+    assert_eq!(kubeadm.ignored, [""; 0]);
     let cidrs = ["10.244.0.0/16", "fd00:10:244::/56"].map(|text| text.parse().unwrap());
     let detect_local = DetectLocalMode::ClusterCidr(cidrs.to_vec());
-    let expected =
-        Settings { detect_local, ignored: kubeadm.ignored.clone(), ..Settings::default() };
-    assert_eq!(kubeadm, expected);
+    let kubeconfig = Some("/var/lib/kube-proxy/kubeconfig.conf".into());
+    assert_eq!(kubeadm, Settings { detect_local, kubeconfig, ..Settings::default() });
 }
 
 #[test]
@@ -53,12 +52,14 @@ fn takes_what_is_set() {
          masqueradeBit: 0, syncPeriod: 1m0s, minSyncPeriod: 1.5s}\nnodePortAddresses: [primary, \
          localhost, all, 192.168.0.1/24]\ndetectLocalMode: InterfaceNamePrefix\ndetectLocal: \
          {interfaceNamePrefix: veth}\nfeatureGates: {A: true}\noomScoreAdj: 0\nconntrack: \
-         {min: 0}\nlogging: {verbosity: 2}\nipvs: {excludeCIDRs: [10.0.0.0/8]}\n",
+         {min: 0}\nlogging: {verbosity: 2}\nipvs: {excludeCIDRs: [10.0.0.0/8]}\n\
+         clientConnection: {kubeconfig: /etc/kubeconfig, qps: 7}\n",
     )
     .unwrap();
     assert_eq!(
         settings,
         Settings {
+            kubeconfig: Some("/etc/kubeconfig".into()),
             hostname_override: Some("node-a".into()),
             detect_local: DetectLocalMode::InterfaceNamePrefix("veth".into()),
             node_port_addresses: vec![
@@ -73,9 +74,14 @@ fn takes_what_is_set() {
             min_sync_period: Some(Duration::from_millis(1500)),
             conntrack: Conntrack { min: 0, ..Conntrack::default() },
             oom_score: 0,
-            ignored: ["featureGates", "ipvs.excludeCIDRs", "logging.verbosity"]
-                .map(str::to_owned)
-                .to_vec(),
+            ignored: [
+                "clientConnection.qps",
+                "featureGates",
+                "ipvs.excludeCIDRs",
+                "logging.verbosity"
+            ]
+            .map(str::to_owned)
+            .to_vec(),
         }
     );
 }
