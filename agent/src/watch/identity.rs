@@ -4,9 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::model::{
-    Change, Kind, NodeName, ObjectRef, ServiceCidrName, ServiceName, SliceName, shown,
-};
+use crate::model::{Change, Kind, NodeName, ObjectRef, ServiceCidrName, ServiceName, SliceName};
 
 /// Which object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
