@@ -50,6 +50,10 @@ pub struct Run {
     /// Program what the objects say now, then exit; the rules stay.
     #[arg(long)]
     pub once: bool,
+    /// Set what takes full rights on the node (connection tracking), then exit.
+    /// After it, CAP_NET_ADMIN is all that the agent needs.
+    #[arg(long, conflicts_with = "once")]
+    pub init_only: bool,
     /// Log format.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,

@@ -16,9 +16,11 @@ use closeby_nft::socket::Netlink;
 use closeby_nft::{Family, Kernel};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use nix::sys::signal::{SigSet, Signal};
+use nix::unistd::{SysconfVar, sysconf};
 use tracing::{debug, error, info, warn};
 
 use crate::config::{self, Settings};
+use crate::host::sysctls;
 use crate::host::{AddressError, AddressWatch, Lock, LockError, families, probe};
 use crate::model::{Change, NodeName, Note};
 use crate::serve::HealthListeners;
@@ -84,6 +86,15 @@ pub struct Options {
     pub once: bool,
 }
 
+/// Sets what takes full rights on the node, and nothing else.
+///
+/// # Errors
+/// If a setting stays as it is.
+pub fn init(settings: &Settings) -> Result<(), DaemonError> {
+    let unset = set_up_host(settings)?;
+    unset.first().map_or(Ok(()), |first| Err(DaemonError::Unable(first.to_string())))
+}
+
 /// Runs until a signal, or with `once` until the kernel has what the objects say.
 ///
 /// # Errors
@@ -95,6 +106,9 @@ pub fn daemon(options: Options) -> Result<(), DaemonError> {
     let _lock = Lock::take()?;
     let mut kernel = Netlink::open().map_err(|error| DaemonError::Unable(error.to_string()))?;
     let families = usable_families(&mut kernel)?;
+    for unset in set_up_host(&options.settings)? {
+        warn!("{unset}");
+    }
 
     let addresses = AddressWatch::new()?;
     let (events, inbox) = unbounded();
@@ -186,6 +200,19 @@ impl Sweeper {
             error!("the thread that sweeps connection tracking panicked");
         }
     }
+}
+
+/// Makes the node's settings what the operator wants; what could not be set.
+fn set_up_host(settings: &Settings) -> Result<Vec<sysctls::Unset>, DaemonError> {
+    if let Err(error) = sysctls::set_oom_score(settings.oom_score) {
+        // As for kube-proxy, no reason to trouble anybody.
+        debug!("oomScoreAdj stays as it is: {error}");
+    }
+    let processors = sysconf(SysconfVar::_NPROCESSORS_ONLN);
+    let processors = processors.map_err(|errno| host_error("number of processors", errno))?;
+    let processors = processors.and_then(|count| u64::try_from(count).ok()).unwrap_or(1);
+    let wanted = &settings.conntrack;
+    Ok(sysctls::set_conntrack(wanted.max(processors), &wanted.settings()))
 }
 
 /// The families that this kernel can program; an error names what is missing.

@@ -8,7 +8,7 @@ use anyhow::{Context, anyhow};
 use clap::Parser;
 use closeby::cli::{Cli, Command, InputArgs, LogFormat, Output, Run};
 use closeby::config::{ConfigError, Settings};
-use closeby::daemon::{DaemonError, Options, Source, daemon};
+use closeby::daemon::{DaemonError, Options, Source, daemon, init};
 use closeby::explain::{Question, explain};
 use closeby::model::NodeName;
 use closeby::offline::View;
@@ -83,6 +83,9 @@ fn run(args: &Run) -> anyhow::Result<()> {
     let settings = settings(&args.input)?;
     for line in &settings.ignored {
         tracing::warn!("{line}");
+    }
+    if args.init_only {
+        return Ok(init(&settings)?);
     }
     let options = Options {
         source: source(args, &settings)?,

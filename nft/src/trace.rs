@@ -19,6 +19,7 @@ mod explain;
 mod machine;
 mod memory;
 mod program;
+mod views;
 mod walk;
 
 use std::collections::BTreeSet;

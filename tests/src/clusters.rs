@@ -27,6 +27,7 @@ use proptest::sample::{select, subsequence};
 use crate::oracle::Probe;
 use addresses::{
     balancer, bridge, cluster_ip, endpoint_addr, home, node_addr, outside, pods_here, port, prefix,
+    service_cidrs,
 };
 
 pub use addresses::node_addresses;
@@ -102,7 +103,9 @@ fn service() -> impl Strategy<Value = Service> {
     let age = (weighted(0.8, 0..3_i64), select(vec!["uid-1", "uid-2"]));
     let affinity = weighted(0.4, select(vec![3, 10]))
         .prop_map(|some| some.map(|timeout_s| Affinity { timeout_s }));
-    let policies = (policy(), policy(), affinity);
+    // A port of its own, or one that others have as their NodePort.
+    let health = select(vec![32_000, NODE_PORTS[0]]);
+    let policies = (policy(), policy(), affinity, health);
     let elsewhere = (elsewhere(), elsewhere(), source_ranges());
     (service_name(), age, addresses, elsewhere, service_ports(), policies).prop_map(
         |(name, (created_s, uid), cluster_ips, elsewhere, ports, policies)| Service {
@@ -112,14 +115,16 @@ fn service() -> impl Strategy<Value = Service> {
             load_balancer_ips: elsewhere.0,
             external_ips: elsewhere.1,
             source_ranges: elsewhere.2,
-            ports,
             internal_policy: policies.0,
             external_policy: policies.1,
-            health_check_node_port: match policies.1 {
-                TrafficPolicy::Local => Port::new(32_000),
-                TrafficPolicy::Cluster => None,
-            },
+            health_check_node_port: Port::new(policies.3).filter(|port| {
+                policies.1 == TrafficPolicy::Local
+                    && ports
+                        .iter()
+                        .all(|it| (it.proto, it.node_port) != (L4Proto::Tcp, Some(*port)))
+            }),
             affinity: policies.2,
+            ports,
             ..Service::new(name)
         },
     )
@@ -306,21 +311,12 @@ pub fn facts() -> impl Strategy<Value = Facts> {
                 masquerade_all,
                 masquerade_mark: mark,
                 node_port_addresses: addresses,
+                node_addresses: primary.iter().copied().collect(),
                 primary_addresses: primary.into_iter().collect(),
                 service_cidrs: cidrs.into_iter().collect(),
             }
         },
     )
-}
-
-/// Where ClusterIPs come from, all of it or a part.
-fn service_cidrs() -> impl Strategy<Value = Vec<Prefix>> {
-    let some = vec![
-        prefix([10, 96, 0, 0].into(), 16),
-        prefix([10, 96, 0, 8].into(), 30),
-        prefix([0xfd00, 0x96, 0, 0, 0, 0, 0, 0].into(), 108),
-    ];
-    prop_oneof![1 => Just(Vec::new()), 1 => subsequence(some, 1..=3)]
 }
 
 fn detect_local() -> impl Strategy<Value = DetectLocal> {

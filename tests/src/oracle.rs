@@ -9,7 +9,9 @@
 //! KEP-1669, KEP-2086, KEP-2433, KEP-3015), plus our own for contests: the
 //! oldest Service keeps what two of them claim.
 
+mod amounts;
 mod endpoints;
+mod flows;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -19,6 +21,7 @@ use closeby::model::{Cluster, Service, ServicePort, TrafficPolicy};
 use closeby_nft::statement::Interfaces;
 use closeby_nft::{Family, L4Proto};
 
+pub use amounts::Amounts;
 pub use endpoints::Lists;
 
 /// The first packet of a connection, as it reaches the node.
@@ -102,7 +105,8 @@ impl Oracle<'_> {
             None => {}
         }
         let mut services = self.cluster.services().values();
-        if services.any(|service| service.cluster_ips.contains(&probe.destination)) {
+        let is_node = self.facts.node_addresses.contains(&probe.destination);
+        if !is_node && services.any(|it| it.cluster_ips.contains(&probe.destination)) {
             return Decision::Reject;
         }
         let is_ours = self.is_ours(probe.destination);
@@ -118,14 +122,16 @@ impl Oracle<'_> {
         let is_port =
             |port: &ServicePort| port.proto == probe.proto && port.port.get() == probe.port;
         let own = |service: &Service, port: &ServicePort| {
-            service.cluster_ips.contains(&probe.destination) && is_port(port)
+            service.cluster_ips.contains(&probe.destination)
+                && self.is_served(service, Family::of(probe.destination))
+                && is_port(port)
         };
         let elsewhere = |service: &Service, port: &ServicePort| {
             self.leads_to(service, probe.destination) && is_port(port)
         };
         let on_node = |service: &Service, port: &ServicePort| {
             self.serves_node_ports(probe.destination)
-                && has_family(service, Family::of(probe.destination))
+                && self.is_served(service, Family::of(probe.destination))
                 && port.proto == probe.proto
                 && port.node_port.is_some_and(|number| number.get() == probe.port)
         };
@@ -133,7 +139,30 @@ impl Oracle<'_> {
         self.owner(own)
             .map(by(Way::ClusterIp))
             .or_else(|| self.owner(elsewhere).map(by(Way::Elsewhere)))
-            .or_else(|| self.owner(on_node).map(by(Way::NodePort)))
+            .or_else(|| {
+                let found = self.owner(on_node);
+                let family = Family::of(probe.destination);
+                let tells_health = |it| self.is_health_port(it, family, probe.proto, probe.port);
+                found.filter(|(it, _)| !tells_health(*it)).map(by(Way::NodePort))
+            })
+    }
+
+    /// Whether a Service that goes before this one tells its health at a port of
+    /// the node.
+    fn is_health_port(&self, than: &Service, family: Family, proto: L4Proto, port: u16) -> bool {
+        self.cluster.services().values().any(|service| {
+            proto == L4Proto::Tcp
+                && service.health_check_node_port.is_some_and(|it| it.get() == port)
+                && self.is_served(service, family)
+                && goes_before(service, than)
+        })
+    }
+
+    /// Whether a Service is served in a family: where it has a ClusterIP that is
+    /// not this node's.
+    fn is_served(&self, service: &Service, family: Family) -> bool {
+        let mut addrs = service.cluster_ips.iter().filter(|addr| Family::of(**addr) == family);
+        addrs.any(|addr| !self.facts.node_addresses.contains(addr))
     }
 
     /// Whether an address from elsewhere leads to a Service: not if ClusterIPs
@@ -142,7 +171,7 @@ impl Oracle<'_> {
         let is_named =
             service.load_balancer_ips.contains(&addr) || service.external_ips.contains(&addr);
         let could_be_a_cluster_ip = self.facts.service_cidrs.iter().any(|it| it.contains(addr));
-        is_named && !could_be_a_cluster_ip && has_family(service, Family::of(addr))
+        is_named && !could_be_a_cluster_ip && self.is_served(service, Family::of(addr))
     }
 
     /// Whether a load balancer is open to whoever sent this.
@@ -236,29 +265,26 @@ impl Oracle<'_> {
     /// node's address instead of its own: it would answer itself directly
     /// otherwise. True for those of this node that any Service sends traffic to.
     fn may_meet_itself(&self, target: Target, proto: L4Proto) -> bool {
+        let all = self.cluster.services().values();
+        let mut ports = all.flat_map(|service| service.ports.iter().map(move |it| (service, it)));
+        ports.any(|(service, port)| port.proto == proto && self.leads_back(service, port, target))
+    }
+
+    /// Whether a port of a Service sends traffic to this endpoint of this node.
+    fn leads_back(&self, service: &Service, port: &ServicePort, target: Target) -> bool {
         let family = Family::of(target.0);
-        for service in self.cluster.services().values() {
-            if !has_family(service, family) {
-                continue;
-            }
-            for port in service.ports.iter().filter(|port| port.proto == proto) {
-                let lists = self.lists(service, port, family);
-                let is_exposed = self.is_exposed(service, port, family);
-                let asks_cluster = service.internal_policy == TrafficPolicy::Cluster || is_exposed;
-                let asks_local = service.internal_policy == TrafficPolicy::Local
-                    || (is_exposed && service.external_policy == TrafficPolicy::Local);
-                let used = (asks_cluster && lists.cluster.contains(&target))
-                    || (asks_local && lists.local.contains(&target));
-                let here = self
-                    .endpoints(service, port, family)
-                    .iter()
-                    .any(|(known, endpoint)| *known == target && self.is_here(endpoint));
-                if used && here {
-                    return true;
-                }
-            }
+        if !self.is_served(service, family) {
+            return false;
         }
-        false
+        let lists = self.lists(service, port, family);
+        let is_exposed = self.is_exposed(service, port, family);
+        let asks_cluster = service.internal_policy == TrafficPolicy::Cluster || is_exposed;
+        let asks_local = service.internal_policy == TrafficPolicy::Local
+            || (is_exposed && service.external_policy == TrafficPolicy::Local);
+        let used = (asks_cluster && lists.cluster.contains(&target))
+            || (asks_local && lists.local.contains(&target));
+        let endpoints = self.endpoints(service, port, family);
+        used && endpoints.iter().any(|(known, it)| *known == target && self.is_here(it))
     }
 
     /// The port of which this is true; of several Services' ports, that of the
@@ -320,10 +346,6 @@ impl Oracle<'_> {
     fn is_ours(&self, addr: IpAddr) -> bool {
         addr.is_loopback() || self.addresses.contains(&addr)
     }
-}
-
-fn has_family(service: &Service, family: Family) -> bool {
-    service.cluster_ips.iter().any(|addr| Family::of(*addr) == family)
 }
 
 fn goes_before(one: &Service, other: &Service) -> bool {

@@ -43,6 +43,34 @@ impl Traced {
         }
     }
 
+    /// What becomes of a packet that a transaction overtakes, which makes
+    /// `after` of these rules: over every sequence of random numbers, and every
+    /// moment; after those packets that `memory` is of.
+    #[must_use]
+    pub fn outcomes_during(&self, after: &Self, memory: &Memory, probe: &Probe) -> Vec<Outcome> {
+        let mut outcomes = Vec::new();
+        for moment in 0.. {
+            let (mut draws, mut any_overtaken) = (Draws::default(), false);
+            loop {
+                draws.rewind();
+                let (packet, origin) = Self::packet(probe);
+                let draw = &mut |modulus| draws.draw(modulus);
+                let (during, mut memory) = ((&after.tracer, moment), memory.clone());
+                let (outcome, is_overtaken) =
+                    self.tracer.run_during(during, &mut memory, packet, origin, &self.host, draw);
+                outcomes.push(outcome);
+                any_overtaken |= is_overtaken;
+                if !draws.advance() {
+                    break;
+                }
+            }
+            if !any_overtaken {
+                break;
+            }
+        }
+        outcomes
+    }
+
     /// What becomes of a packet after those that `memory` is of.
     #[must_use]
     pub fn outcome(
@@ -51,6 +79,11 @@ impl Traced {
         probe: &Probe,
         draw: &mut dyn FnMut(u32) -> u32,
     ) -> Outcome {
+        let (packet, origin) = Self::packet(probe);
+        self.tracer.run_after(memory, packet, origin, &self.host, draw)
+    }
+
+    fn packet(probe: &Probe) -> (Packet, Origin) {
         let packet = Packet {
             saddr: probe.source,
             daddr: probe.destination,
@@ -62,7 +95,7 @@ impl Traced {
             iif: probe.iif.as_deref().map(Name::from),
         };
         let origin = if probe.iif.is_some() { Origin::Incoming } else { Origin::Host };
-        self.tracer.run_after(memory, packet, origin, &self.host, draw)
+        (packet, origin)
     }
 
     /// The outcomes as one decision.

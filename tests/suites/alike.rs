@@ -199,7 +199,10 @@ fn facts_in_ipv6(facts: Facts) -> Facts {
             LocalAddresses::These(addrs.into_iter().map(translated).collect())
         }
     };
-    let (cidrs, primary) = (facts.service_cidrs.into_iter(), facts.primary_addresses.into_iter());
+    let cidrs = facts.service_cidrs.into_iter();
+    let in_ipv6 = |addrs: BTreeSet<IpAddr>| {
+        addrs.into_iter().filter(IpAddr::is_ipv4).map(translated).collect()
+    };
     Facts {
         families: [Family::Ip6].into(),
         detect_local: match facts.detect_local {
@@ -207,7 +210,8 @@ fn facts_in_ipv6(facts: Facts) -> Facts {
             other => other,
         },
         node_port_addresses: NodePortAddresses { ip: LocalAddresses::All, ip6: node_ports },
-        primary_addresses: primary.filter(IpAddr::is_ipv4).map(translated).collect(),
+        primary_addresses: in_ipv6(facts.primary_addresses),
+        node_addresses: in_ipv6(facts.node_addresses),
         service_cidrs: cidrs.filter(is_ipv4).map(translated_prefix).collect(),
         ..facts
     }

@@ -335,11 +335,14 @@ fn a_change_of_live_tables_that_is_too_large_is_refused_in_words_and_tried_again
     world.settle(MANY);
 }
 
-/// A kernel that only counts how often its count was asked for.
+/// A kernel that remembers what it was asked.
 #[derive(Debug, Default)]
 struct Counting {
     fake: Fake,
+    /// How often for its count.
     asked: usize,
+    /// Transactions: whether to be committed, and how many operations.
+    transactions: Vec<(bool, usize)>,
     stop_at: usize,
     stop: Option<crossbeam_channel::Sender<Event>>,
 }
@@ -360,10 +363,12 @@ impl Kernel for Counting {
     }
 
     fn commit(&mut self, batch: &Batch<Sealed>) -> Result<Receipt, CommitError> {
+        self.transactions.push((true, batch.op_count()));
         self.fake.commit(batch)
     }
 
     fn check(&mut self, batch: &Batch<Sealed>) -> Result<(), CommitError> {
+        self.transactions.push((false, batch.op_count()));
         self.fake.check(batch)
     }
 
@@ -436,4 +441,31 @@ fn events_without_a_pause_do_not_keep_it_from_looking() {
     drop(events);
     assert!(flood.join().is_ok(), "the flood ends");
     assert!(kernel.asked >= 4, "asked {} times", kernel.asked);
+}
+
+/// A transaction that is checked and not committed ends when all packets are
+/// through that were on their way: so what others led to goes after them.
+#[test]
+fn a_later_stage_waits_for_packets_that_came_before() {
+    let (sender, events) = unbounded();
+    let mut kernel = Counting::default();
+    let pace = Pace::new(None, None);
+    let mut machine = Machine::new(small::NODE.into(), Box::new(small::facts), pace, usize::MAX);
+    let published = Arc::new(ArcSwapOption::empty());
+    let (sweeper, _) = unbounded();
+    sender.send(Event::Changed(objects())).unwrap();
+    // Then one without endpoints: it is refused, and after that its pool goes.
+    let mut next = Some(Event::Changed(small_change(0).into()));
+    run(&mut machine, &mut kernel, &events, &published, &sweeper, &mut |report, _| {
+        if matches!(report, Report::Committed { .. }) {
+            return next.take().is_some_and(|event| sender.send(event).is_ok());
+        }
+        true
+    });
+    let [first, change, check, contract] = kernel.transactions[..] else {
+        panic!("{:?}", kernel.transactions);
+    };
+    assert_eq!([first, change].map(|(is_commit, _)| is_commit), [true, true]);
+    assert_eq!([check, contract].map(|(is_commit, _)| is_commit), [false, true]);
+    assert_eq!(check.1, contract.1, "what is checked is what is committed next");
 }

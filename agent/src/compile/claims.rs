@@ -58,7 +58,8 @@ pub fn of(service: &Service, facts: &Facts) -> Claim {
         })
     });
     let mut frontends = Vec::with_capacity(service.ports.len());
-    for &addr in service.cluster_ips.iter().filter(|addr| is_programmed(**addr, facts)) {
+    for &addr in service.cluster_ips.iter().filter(|addr| is_served(**addr, facts)) {
+        frontends.extend(health_frontend(service, addr).map(|it| (it, external.clone())));
         for port in &service.ports {
             frontends.extend(self::frontends(service, addr, port, facts).map(|(frontend, way)| {
                 let standing = if way == Way::ClusterIp { &own } else { &external };
@@ -75,8 +76,17 @@ pub fn of(service: &Service, facts: &Facts) -> Claim {
     Claim { sticky: sticky.collect(), frontends: frontends.into() }
 }
 
-pub(super) fn is_programmed(addr: IpAddr, facts: &Facts) -> bool {
-    facts.families.contains(&Family::of(addr))
+/// Whether a ClusterIP is served here. One that is this node's own address is
+/// not: whatever else the node answers there would be refused.
+pub(super) fn is_served(cluster_ip: IpAddr, facts: &Facts) -> bool {
+    facts.families.contains(&Family::of(cluster_ip)) && !facts.node_addresses.contains(&cluster_ip)
+}
+
+/// Where the health of a Service is asked for, in the family of one of its
+/// ClusterIPs: on a port of the same range as NodePorts, and claimed like one.
+pub(super) fn health_frontend(service: &Service, cluster_ip: IpAddr) -> Option<Frontend> {
+    let (family, proto) = (Family::of(cluster_ip), L4Proto::Tcp);
+    service.health_check_node_port.map(|port| Frontend::NodePort { family, proto, port })
 }
 
 /// Where a port of a Service is reached in the family of one of its ClusterIPs.
@@ -153,6 +163,11 @@ impl Claims {
     #[must_use]
     pub fn owner(&self, frontend: &Frontend) -> Option<&ServiceName> {
         self.by_frontend.get(frontend)?.first().map(|standing| &standing.service)
+    }
+
+    /// The Service that owns a frontend, if it is not this one.
+    pub(super) fn rival(&self, frontend: &Frontend, service: &ServiceName) -> Option<&ServiceName> {
+        self.owner(frontend).filter(|owner| *owner != service)
     }
 
     /// The number of a port whose clients are remembered; `None` if there are

@@ -1,5 +1,6 @@
 //! What happens at each frontend of a Service.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -34,9 +35,20 @@ pub fn service_plan(
 ) -> ServicePlan {
     let mut notes = Vec::new();
     let mut ports = Vec::new();
-    for &addr in service.cluster_ips.iter().filter(|it| claims::is_programmed(**it, facts)) {
+    let mut health = BTreeSet::new();
+    notes.extend(of_the_node(service, facts));
+    for &addr in service.cluster_ips.iter().filter(|it| claims::is_served(**it, facts)) {
         let family = Family::of(addr);
-        notes.extend(inside_service_cidr(service, addr, facts));
+        notes.extend(from_elsewhere(service, addr, facts));
+        if let Some(frontend) = claims::health_frontend(service, addr) {
+            match claims.rival(&frontend, &service.name) {
+                Some(owner) => {
+                    let field = "spec.healthCheckNodePort".to_owned();
+                    notes.push(lost(service, field, (&frontend, Way::NodePort), owner));
+                }
+                None => _ = health.insert(family),
+            }
+        }
         let sources = sources(service, addr, facts);
         for (index, port) in service.ports.iter().enumerate() {
             let slices = cluster.slices_of(&service.name);
@@ -46,11 +58,11 @@ pub fn service_plan(
             let decided = Decided::of(service, is_exposed, &candidates, facts);
             let mut plan = decided.plan(port, family, &candidates);
             for (frontend, way) in frontends {
-                match claims.owner(&frontend) {
-                    Some(owner) if *owner != service.name => {
-                        notes.push(lost(service, index, (&frontend, way), owner));
+                match claims.rival(&frontend, &service.name) {
+                    Some(owner) => {
+                        notes.push(lost(service, field(way, index), (&frontend, way), owner));
                     }
-                    _ => plan.served.push(Served {
+                    None => plan.served.push(Served {
                         frontend,
                         way,
                         entry: decided.entry(way),
@@ -71,7 +83,7 @@ pub fn service_plan(
             ports.push(plan);
         }
     }
-    ServicePlan { ports, health: health_port(service, cluster, facts), notes }
+    ServicePlan { ports, health: health_port(service, &health, cluster, facts), notes }
 }
 
 /// The pools of one port and what follows from them.
@@ -181,8 +193,21 @@ fn sources(service: &Service, cluster_ip: IpAddr, facts: &Facts) -> Option<Arc<[
     Some(sources.into_iter().collect())
 }
 
-/// Notes on the addresses that a Service may not have from elsewhere.
-fn inside_service_cidr(
+/// Notes on the ClusterIPs that are this node's own.
+fn of_the_node(service: &Service, facts: &Facts) -> impl Iterator<Item = Note> {
+    let own = service.cluster_ips.iter().filter(|addr| facts.node_addresses.contains(addr));
+    own.map(|addr| {
+        let problem = format!(
+            "{addr} is this node's own address; the Service is not served here in its family. \
+             Give it a ClusterIP that nobody has"
+        );
+        note(service, "spec.clusterIPs".to_owned(), problem)
+    })
+}
+
+/// Notes on the addresses that a Service may not have from elsewhere, and on
+/// those that it takes a port from.
+fn from_elsewhere(
     service: &Service,
     cluster_ip: IpAddr,
     facts: &Facts,
@@ -190,16 +215,23 @@ fn inside_service_cidr(
     let balanced = ("status.loadBalancer.ingress", &service.load_balancer_ips);
     let named = [balanced, ("spec.externalIPs", &service.external_ips)];
     named.into_iter().flat_map(move |(field, addrs)| {
-        let refused = addrs.iter().filter(move |addr| {
-            **addr != cluster_ip
-                && Family::of(**addr) == Family::of(cluster_ip)
-                && facts.is_in_service_cidr(**addr)
+        let mine = addrs.iter().filter(move |addr| {
+            **addr != cluster_ip && Family::of(**addr) == Family::of(cluster_ip)
         });
-        refused.map(move |addr| {
-            let problem = format!(
-                "{addr} lies inside a ServiceCIDR, so it is for ClusterIPs alone; not served"
-            );
-            note(service, field.to_owned(), problem)
+        mine.filter_map(move |addr| {
+            let problem = if facts.is_in_service_cidr(*addr) {
+                format!(
+                    "{addr} lies inside a ServiceCIDR, so it is for ClusterIPs alone; not served"
+                )
+            } else if facts.node_addresses.contains(addr) {
+                format!(
+                    "{addr} is this node's own address; on the Service's ports, the Service \
+                     answers there and not the node. Take it away if that is not meant"
+                )
+            } else {
+                return None;
+            };
+            Some(note(service, field.to_owned(), problem))
         })
     })
 }
@@ -240,18 +272,22 @@ fn unremembered(service: &Service, index: usize, plan: &PortPlan) -> Option<Note
     })
 }
 
-fn lost(
-    service: &Service,
-    index: usize,
-    (frontend, way): (&Frontend, Way),
-    owner: &ServiceName,
-) -> Note {
-    let field = match way {
+/// The field by which a port of a Service has a frontend.
+fn field(way: Way, index: usize) -> String {
+    match way {
         Way::ClusterIp => format!("spec.ports[{index}].port"),
         Way::LoadBalancer => "status.loadBalancer.ingress".to_owned(),
         Way::ExternalIp => "spec.externalIPs".to_owned(),
         Way::NodePort => format!("spec.ports[{index}].nodePort"),
-    };
+    }
+}
+
+fn lost(
+    service: &Service,
+    field: String,
+    (frontend, way): (&Frontend, Way),
+    owner: &ServiceName,
+) -> Note {
     let order = match way {
         Way::LoadBalancer | Way::ExternalIp => "a ClusterIP, then the oldest, then the least UID",
         Way::ClusterIp | Way::NodePort => "the oldest, then the least UID",
@@ -265,4 +301,85 @@ fn lost(
 fn note(service: &Service, field: String, problem: String) -> Note {
     let object = ObjectRef { kind: "Service", name: service.name.to_string().into(), file: None };
     Note { object, field, problem }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use closeby_nft::Port;
+
+    use super::super::{NodePlan, compile, compile_all};
+    use super::*;
+    use crate::model::{
+        Affinity, Change, Endpoint, Hints, Life, PortName, Slice, SliceName, SlicePort,
+    };
+
+    /// A Service with so many endpoints, one slice for each thousand.
+    fn cluster(endpoints: u32, affinity: Option<Affinity>) -> Cluster {
+        let (name, port) = (PortName::from(""), Port::new(80).unwrap());
+        let proto = L4Proto::Tcp;
+        let mut cluster = Cluster::default();
+        cluster.apply(Change::Service(Service {
+            cluster_ips: vec![Ipv4Addr::new(10, 96, 0, 1).into()],
+            ports: vec![ServicePort { name: name.clone(), proto, port, node_port: None }],
+            affinity,
+            ..Service::new(ServiceName::new("shop", "web"))
+        }));
+        let endpoint = |number: &u32| Endpoint {
+            addr: Ipv4Addr::from(0x0a80_0000 + number).into(),
+            node: None,
+            zone: None,
+            hints: Hints::default(),
+            life: Life::Ready,
+        };
+        let numbers: Vec<u32> = (0..endpoints).collect();
+        for (place, numbers) in numbers.chunks(1000).enumerate() {
+            cluster.apply(Change::Slice(Slice {
+                name: SliceName::new("shop", &format!("web-{place}")),
+                service: ServiceName::new("shop", "web"),
+                family: Family::Ip,
+                ports: vec![SlicePort { name: name.clone(), proto, port }],
+                endpoints: numbers.iter().map(endpoint).collect(),
+            }));
+        }
+        cluster
+    }
+
+    #[test]
+    fn what_was_noted_before_is_not_noted_again() {
+        let own = Ipv4Addr::new(192, 0, 2, 1).into();
+        let facts = Facts { node_addresses: [own].into(), ..Facts::new("n1".into()) };
+        let facts = Arc::new(facts);
+        let mut cluster = cluster(2, None);
+        let web = cluster.services().values().next().unwrap();
+        let web = Service { external_ips: vec![own], ..(**web).clone() };
+        cluster.apply(Change::Service(web));
+        let first = compile_all(&cluster, &facts);
+        assert_eq!(first.notes_since(&NodePlan::empty(facts.clone())).len(), 1);
+        let dirty = cluster.apply(Change::SliceGone(SliceName::new("shop", "web-0")));
+        let second = compile(&first, &cluster, &facts, &dirty);
+        assert!(!second.decides_as(&first));
+        assert_eq!(second.notes_since(&first), []);
+    }
+
+    #[test]
+    fn x18_endpoints_beyond_the_most_get_no_traffic() {
+        let facts = Arc::new(Facts { families: [Family::Ip].into(), ..Facts::new("n1".into()) });
+        let sticky = Some(Affinity { timeout_s: 10 });
+        for (most, affinity) in [(POOL_MAX, None), (STICKY_POOL_MAX, sticky)] {
+            let plan = compile_all(&cluster(70_000, affinity), &facts);
+            let web = plan.services.values().next().unwrap();
+            let backends = &web.ports[0].cluster.backends;
+            assert_eq!(backends.len(), most);
+            assert_eq!(backends[0].addr, Ipv4Addr::new(10, 128, 0, 0));
+            assert_eq!(
+                web.notes[0].to_string(),
+                format!(
+                    "Service shop/web: spec.ports[0]: has {most} or more ip endpoints; those after \
+                     the first {most} by address get no traffic"
+                )
+            );
+        }
+    }
 }

@@ -29,6 +29,9 @@ pub struct Facts {
     /// The node's own addresses, one a family at most: whoever may use a load
     /// balancer from there may use it from the balancer's address as well.
     pub primary_addresses: BTreeSet<IpAddr>,
+    /// All addresses of the node that its Node object names: a Service that has
+    /// one of them takes its port from the node.
+    pub node_addresses: BTreeSet<IpAddr>,
     /// Where ClusterIPs come from, as far as it is known (ServiceCIDRs).
     pub service_cidrs: BTreeSet<Prefix>,
 }
@@ -50,6 +53,7 @@ impl Facts {
             masquerade_mark: MarkBit::DEFAULT,
             node_port_addresses: NodePortAddresses::ALL_LOCAL,
             primary_addresses: BTreeSet::new(),
+            node_addresses: BTreeSet::new(),
             service_cidrs: BTreeSet::new(),
         }
     }

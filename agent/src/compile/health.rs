@@ -15,24 +15,23 @@ use crate::model::{Cluster, Life, Service};
 pub struct HealthPort {
     /// The port, on the addresses that serve NodePorts.
     pub port: Port,
-    /// In each of the Service's families, how many addresses of this node's
-    /// endpoints take new connections. Those that drain are not counted, though
-    /// traffic may go to them: the load balancer is to turn away in time
-    /// (KEP-1669).
+    /// In each of the Service's families where the port is its own, how many
+    /// addresses of this node's endpoints take new connections. Those that drain
+    /// are not counted, though traffic may go to them: the load balancer is to
+    /// turn away in time (KEP-1669).
     pub local_endpoints: BTreeMap<Family, usize>,
 }
 
-/// The health check of a Service, if it has one.
+/// The health check of a Service in the families where it has one.
 pub(super) fn health_port(
     service: &Service,
+    families: &BTreeSet<Family>,
     cluster: &Cluster,
     facts: &Facts,
 ) -> Option<HealthPort> {
-    let port = service.health_check_node_port?;
-    let families = service.cluster_ips.iter().copied().map(Family::of);
-    let count = |family| (family, local_endpoints(service, cluster, facts, family));
-    let programmed = families.filter(|family| facts.families.contains(family));
-    Some(HealthPort { port, local_endpoints: programmed.map(count).collect() })
+    let port = service.health_check_node_port.filter(|_| !families.is_empty())?;
+    let count = |&family: &Family| (family, local_endpoints(service, cluster, facts, family));
+    Some(HealthPort { port, local_endpoints: families.iter().map(count).collect() })
 }
 
 /// By address, as kube-proxy counts: an endpoint with two ports is one.
@@ -100,14 +99,12 @@ mod tests {
         cluster.apply(slice("c", &[80], &[("fd01::1", "n1", Life::Draining)]));
         cluster.apply(slice("d", &[], &[("fd01::2", "n1", Life::Ready)]));
         let facts = Facts::new("n1".into());
-        let counts = |facts: &Facts| {
-            let health = health_port(&service(), &cluster, facts).unwrap();
-            health.local_endpoints.into_iter().collect::<Vec<_>>()
-        };
-        assert_eq!(counts(&facts), [(Family::Ip, 2), (Family::Ip6, 0)]);
-        let one_family = Facts { families: [Family::Ip].into(), ..facts.clone() };
-        assert_eq!(counts(&one_family), [(Family::Ip, 2)]);
+        let both = Family::BOTH.into();
+        let health = health_port(&service(), &both, &cluster, &facts).unwrap();
+        let counts: Vec<_> = health.local_endpoints.into_iter().collect();
+        assert_eq!(counts, [(Family::Ip, 2), (Family::Ip6, 0)]);
         let none = Service { health_check_node_port: None, ..service() };
-        assert_eq!(health_port(&none, &cluster, &facts), None);
+        assert_eq!(health_port(&none, &both, &cluster, &facts), None);
+        assert_eq!(health_port(&service(), &BTreeSet::new(), &cluster, &facts), None);
     }
 }

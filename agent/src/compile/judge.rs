@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use closeby_nft::Prefix;
+use closeby_nft::{Family, L4Proto, Port, Prefix};
 
-use super::plan::{Entry, Frontend, NodePlan, PortPlan, Reach, Served, Way};
+use super::plan::{Entry, Frontend, NodePlan, PortPlan, Reach, Served, ServicePlan, Way};
 use crate::model::ServiceName;
 
 /// Every contradiction in the plan; empty for a sound one.
@@ -15,6 +15,12 @@ pub fn judge(plan: &NodePlan) -> Vec<String> {
     let mut owners: BTreeMap<Frontend, &ServiceName> = BTreeMap::new();
     let mut numbers = BTreeMap::new();
     for (name, service) in &plan.services {
+        for (port, family) in health_ports(service) {
+            let frontend = Frontend::NodePort { family, proto: L4Proto::Tcp, port };
+            if let Some(other) = owners.insert(frontend, name) {
+                faults.push(format!("{frontend} is {other}'s and tells the health of {name}"));
+            }
+        }
         for port in &service.ports {
             for served in &port.served {
                 let frontend = served.frontend;
@@ -40,6 +46,13 @@ pub fn judge(plan: &NodePlan) -> Vec<String> {
         }
     }
     faults
+}
+
+fn health_ports(service: &ServicePlan) -> impl Iterator<Item = (Port, Family)> {
+    service
+        .health
+        .iter()
+        .flat_map(|health| health.local_endpoints.keys().map(|family| (health.port, *family)))
 }
 
 fn entry_faults(port: &PortPlan, entry: Entry) -> impl Iterator<Item = &'static str> {

@@ -67,15 +67,18 @@ impl NodePlan {
         self.claims.owner(frontend)
     }
 
-    /// The notes on the Services that were decided otherwise in `before`.
+    /// The notes that were not there in `before`.
     #[must_use]
     pub fn notes_since(&self, before: &Self) -> Vec<Note> {
         let others = before.generation == Generation::default() || before.facts != self.facts;
         let mut notes = if others { self.facts.notes() } else { Vec::new() };
         for item in before.services.diff(&self.services) {
-            if let DiffItem::Add(_, new) | DiffItem::Update { new: (_, new), .. } = item {
-                notes.extend(new.notes.iter().cloned());
-            }
+            let (known, new) = match item {
+                DiffItem::Add(_, new) => (&[][..], new),
+                DiffItem::Update { old: (_, old), new: (_, new) } => (&old.notes[..], new),
+                DiffItem::Remove(..) => continue,
+            };
+            notes.extend(new.notes.iter().filter(|note| !known.contains(note)).cloned());
         }
         notes
     }

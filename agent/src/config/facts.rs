@@ -42,6 +42,7 @@ pub fn facts(
             ip6: site.node_ports(&settings.node_port_addresses, Family::Ip6),
         },
         primary_addresses: Family::BOTH.iter().filter_map(|it| site.primary(*it)).collect(),
+        node_addresses: node.iter().flat_map(|node| &node.addresses).copied().collect(),
         // The cluster's, not the node's: whoever has the cluster adds them.
         service_cidrs: BTreeSet::new(),
     };
@@ -58,7 +59,7 @@ struct Site<'a> {
 
 impl Site<'_> {
     fn note(&mut self, field: &str, problem: String) {
-        let name: Arc<str> = self.name.as_str().into();
+        let name: Arc<str> = self.name.to_string().into();
         let object = ObjectRef { kind: "Node", name, file: None };
         self.notes.push(Note { object, field: field.to_owned(), problem });
     }

@@ -4,6 +4,7 @@
 //! is wrong is an error that names file, line and key; what is right but not
 //! done here is listed in [`Settings::ignored`], never silently dropped.
 
+mod conntrack;
 mod duration;
 mod facts;
 mod file;
@@ -19,6 +20,7 @@ use closeby_nft::{Family, Name, Prefix};
 use crate::compile::MarkBit;
 use crate::model::{NodeName, quoted, read_prefix};
 
+pub use conntrack::Conntrack;
 pub use facts::facts;
 pub use file::ConfigError;
 pub use load::load;
@@ -29,6 +31,11 @@ use file::{Value, Values, is_not};
 const INTERFACE_NAME_MAX: usize = 15;
 /// The longest prefix of one: rules compare it without the NUL.
 const INTERFACE_PREFIX_MAX: usize = INTERFACE_NAME_MAX - 1;
+
+/// kube-proxy's default of `oomScoreAdj`.
+const OOM_SCORE: i64 = -999;
+/// What the kernel takes.
+const OOM_SCORES: std::ops::RangeInclusive<i64> = -1000..=1000;
 
 /// What the operator wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +56,11 @@ pub struct Settings {
     pub sync_period: Option<Duration>,
     /// How much time to leave between two commits (`nftables.minSyncPeriod`).
     pub min_sync_period: Option<Duration>,
+    /// What is asked of connection tracking (`conntrack`).
+    pub conntrack: Conntrack,
+    /// How likely this process is to be ended for want of memory
+    /// (`oomScoreAdj`), from -1000 (never) to 1000.
+    pub oom_score: i64,
     /// What is set in the file and not done here, in words.
     pub ignored: Vec<String>,
 }
@@ -90,6 +102,8 @@ impl Default for Settings {
             masquerade_bit: MarkBit::DEFAULT,
             sync_period: None,
             min_sync_period: None,
+            conntrack: Conntrack::default(),
+            oom_score: OOM_SCORE,
             ignored: Vec::new(),
         }
     }
@@ -126,6 +140,8 @@ impl Settings {
             masquerade_bit: masquerade_bit(&values)?,
             sync_period,
             min_sync_period,
+            conntrack: Conntrack::of(&values)?,
+            oom_score: oom_score(&values)?,
             ignored,
         })
     }
@@ -163,6 +179,17 @@ fn period(values: &Values, key: &str) -> Result<Option<Duration>, ConfigError> {
         Ok(0) => Ok(None),
         Ok(ns) => Ok(Some(Duration::from_nanos(ns))),
         Err(_) => Err(values.error(key, "is negative; write 0s for the default")),
+    }
+}
+
+fn oom_score(values: &Values) -> Result<i64, ConfigError> {
+    let key = "oomScoreAdj";
+    match values.get(key) {
+        Some(Value::Whole(score)) if OOM_SCORES.contains(score) => Ok(*score),
+        Some(Value::Whole(score)) => {
+            Err(values.error(key, format!("{score} is out of range; write -1000 to 1000")))
+        }
+        _ => Ok(OOM_SCORE),
     }
 }
 

@@ -72,13 +72,13 @@ fn takes_what_is_set() {
             masquerade_bit: MarkBit::new(0).unwrap(),
             sync_period: Some(Duration::from_secs(60)),
             min_sync_period: Some(Duration::from_millis(1500)),
+            conntrack: Conntrack { min: 0, ..Conntrack::default() },
+            oom_score: 0,
             ignored: [
                 "clientConnection.qps",
-                "conntrack.min",
                 "featureGates",
                 "ipvs.excludeCIDRs",
-                "logging.verbosity",
-                "oomScoreAdj"
+                "logging.verbosity"
             ]
             .map(str::to_owned)
             .to_vec(),

@@ -1,6 +1,7 @@
 //! Names as types, so that a node is never taken for a zone.
 //!
-//! All are shared text: cheap to clone, compared by content.
+//! All are shared text: cheap to clone, compared by content. A name from a file
+//! may hold anything; shown with `Display` it is fit for a terminal and a log.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -8,6 +9,8 @@ use std::sync::Arc;
 
 use closeby_nft::L4Proto;
 use serde::Serialize;
+
+use super::note::shown;
 
 macro_rules! text_name {
     ($(#[$doc:meta])* $name:ident) => {
@@ -49,7 +52,7 @@ macro_rules! text_name {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
+                f.write_str(&shown(&self.0))
             }
         }
 
@@ -99,7 +102,7 @@ macro_rules! namespaced_name {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{}/{}", self.namespace, self.name)
+                write!(f, "{}/{}", shown(&self.namespace), shown(&self.name))
             }
         }
 
@@ -144,5 +147,21 @@ impl fmt::Display for ServicePortName {
             write!(f, ":{}", self.port)?;
         }
         write!(f, "/{}", self.proto)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_shown_without_control_characters() {
+        let name = ServicePortName {
+            service: ServiceName::new("sh\u{202e}op", "we\u{1b}[31mb\n"),
+            port: PortName::from("\r"),
+            proto: L4Proto::Tcp,
+        };
+        assert_eq!(name.to_string(), r"sh\u{202e}op/we\u{1b}[31mb\n:\r/tcp");
+        assert_eq!(format!("{:?}", SliceName::new("a", "\0")), r#""a/\0""#);
     }
 }

@@ -56,7 +56,7 @@ impl OwnNode {
     }
 
     fn gone(&self) -> Note {
-        let object = ObjectRef { kind: "Node", name: self.name.as_str().into(), file: None };
+        let object = ObjectRef { kind: "Node", name: self.name.to_string().into(), file: None };
         let problem = "is gone; its zone, addresses and podCIDRs stay in force as last seen, \
                        until it comes again or the agent is started anew";
         Note { object, field: String::new(), problem: problem.to_owned() }

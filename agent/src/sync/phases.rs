@@ -1,23 +1,40 @@
-//! A change in three parts: expand, change, contract.
+//! A change in parts, so that no packet meets a mixture.
 //!
-//! PURE. A packet that is on its way while a transaction takes effect may read
-//! a class before it and look for its chain after it, or the other way round.
-//! So a chain and the verdict that leads to it are there before anything
-//! leads to the verdict, and go only after nothing does; then every mixture
-//! finds an endpoint. Kernels before 6.2, too, let go of a chain only some
-//! time after the element that led to it is gone (k/k #122604).
+//! PURE. The kernel shows a packet one generation of rules from the moment it
+//! enters a base chain, and asks at each lookup anew which generation of
+//! elements is in force. So a packet that is on its way while a transaction
+//! takes effect follows old rules, has looked up some things in the old sets,
+//! and looks up the rest in the new ones; the next base chain is new. What it
+//! found must lead it on:
+//!
+//! - rules and chains are there before an element leads to them, and sets
+//!   before rules; kernels before 6.2, too, let go of a chain only some time
+//!   after the element that led to it is gone (k/k #122604);
+//! - elements come and go when [`moments`] says;
+//! - the rules that check source ranges change as [`ranges`] says.
+//!
+//! Held by `tests/suites/mixtures.rs`: every packet, every moment. One
+//! transaction at most takes effect during a packet's way: the next waits until
+//! all packets are through that came before ([`super::stages::Stage::waits`]).
+
+mod moments;
+mod ranges;
 
 use closeby_nft::delta::{Delta, Op, Verb};
-use closeby_nft::{Data, DataKind, Key, Name, Ruleset, TableId};
+use closeby_nft::{Data, Key, Name, Ruleset, TableId};
+
+use self::moments::Part;
 
 /// The parts, in the order of their transactions; any may be empty.
 #[derive(Debug, Default)]
 pub struct Phases {
-    /// Chains that come, the sets they need, and the verdicts that lead to them.
+    /// Rules that must be there before what comes in `expand`.
+    pub prepare: Delta,
+    /// What must be there before something leads to it.
     pub expand: Delta,
     /// All the rest.
     pub change: Delta,
-    /// Verdicts that go, the chains they led to, and sets that go.
+    /// What others led to.
     pub contract: Delta,
 }
 
@@ -33,39 +50,61 @@ impl Phases {
         for op in &delta.ops {
             phases.take(op, &delta, installed);
         }
+        ranges::widen(&mut phases, installed);
         phases
     }
 
     fn take(&mut self, op: &Op, delta: &Delta, installed: &Ruleset) {
         let table = &op.table;
-        match &op.verb {
-            Verb::AddChain { chain, hook: None } | Verb::AddRule { chain, .. }
+        let part = match &op.verb {
+            Verb::AddElements { set, elements } => {
+                return self.take_added(op, set, elements, delta);
+            }
+            Verb::DeleteElements { set, keys } => {
+                return self.take_deleted(op, set, keys, delta);
+            }
+            Verb::AddSet { .. } => Part::Expand,
+            Verb::DeleteSet { .. } => Part::Contract,
+            Verb::AddChain { chain, .. } | Verb::AddRule { chain, .. }
                 if comes(table, chain, delta) =>
             {
-                self.expand.ops.push(op.clone());
+                Part::Expand
             }
             Verb::FlushChain { chain } | Verb::DeleteChain { chain }
                 if goes(table, chain, delta) && !is_base(table, chain, installed) =>
             {
-                self.contract.ops.push(op.clone());
+                Part::Contract
             }
-            Verb::AddSet { .. } => self.expand.ops.push(op.clone()),
-            Verb::DeleteSet { .. } => self.contract.ops.push(op.clone()),
-            Verb::AddElements { set, elements } if leads_to_chains(table, set, installed) => {
-                let replaced = keys_deleted(table, set, delta);
-                let (stay, come): (Vec<_>, Vec<_>) =
-                    elements.iter().cloned().partition(|(key, _)| replaced.contains(&key));
-                add_elements(&mut self.expand, op, set, come);
-                add_elements(&mut self.change, op, set, stay);
-            }
-            Verb::DeleteElements { set, keys } if leads_to_chains(table, set, installed) => {
-                let replaced = keys_added(table, set, delta);
-                let (stay, go): (Vec<_>, Vec<_>) =
-                    keys.iter().cloned().partition(|key| replaced.contains(&key));
-                delete_elements(&mut self.change, op, set, stay);
-                delete_elements(&mut self.contract, op, set, go);
-            }
-            _ => self.change.ops.push(op.clone()),
+            verb if ranges::is_rewritten(verb) => Part::Contract,
+            _ => Part::Change,
+        };
+        self.part(part).ops.push(op.clone());
+    }
+
+    /// Elements that come; those that only get other data change in one moment.
+    fn take_added(&mut self, op: &Op, set: &Name, elements: &[(Key, Data)], delta: &Delta) {
+        let replaced = keys_deleted(&op.table, set, delta);
+        let (stay, come): (Vec<_>, Vec<_>) =
+            elements.iter().cloned().partition(|(key, _)| contains(&replaced, key));
+        add_elements(&mut self.change, op, set, stay);
+        add_elements(self.part(moments::comes(set)), op, set, come);
+    }
+
+    fn take_deleted(&mut self, op: &Op, set: &Name, keys: &[Key], delta: &Delta) {
+        let replaced = keys_added(&op.table, set, delta);
+        let is_gone = |key: &Key| keys.binary_search(key).is_ok() && !contains(&replaced, key);
+        let is_late =
+            |key: &Key| is_gone(key) && moments::goes(set, key, is_gone) == Part::Contract;
+        let (late, now): (Vec<_>, Vec<_>) = keys.iter().cloned().partition(is_late);
+        delete_elements(&mut self.change, op, set, now);
+        delete_elements(&mut self.contract, op, set, late);
+    }
+
+    fn part(&mut self, part: Part) -> &mut Delta {
+        match part {
+            Part::Expand => &mut self.expand,
+            Part::Change => &mut self.change,
+            Part::Contract => &mut self.contract,
         }
     }
 }
@@ -79,10 +118,9 @@ fn is_structural(op: &Op, delta: &Delta) -> bool {
     }
 }
 
-/// Whether this plain chain is new, and not merely hooked elsewhere.
+/// Whether this chain is new, and not merely hooked elsewhere.
 fn comes(table: &TableId, chain: &Name, delta: &Delta) -> bool {
-    let added =
-        |verb: &Verb| matches!(verb, Verb::AddChain { chain: other, hook: None } if other == chain);
+    let added = |verb: &Verb| matches!(verb, Verb::AddChain { chain: other, .. } if other == chain);
     let deleted =
         |verb: &Verb| matches!(verb, Verb::DeleteChain { chain: other } if other == chain);
     in_table(table, delta).any(added) && !in_table(table, delta).any(deleted)
@@ -102,9 +140,9 @@ fn is_base(table: &TableId, chain: &Name, installed: &Ruleset) -> bool {
     known.is_some_and(|chain| chain.hook.is_some())
 }
 
-fn leads_to_chains(table: &TableId, set: &Name, installed: &Ruleset) -> bool {
-    let known = installed.tables.get(table).and_then(|table| table.sets.get(set));
-    known.is_some_and(|set| set.spec.data == DataKind::Verdict)
+/// Whether the key is among these, which are in their order, as in every delta.
+fn contains(keys: &[&Key], key: &Key) -> bool {
+    keys.binary_search(&key).is_ok()
 }
 
 fn keys_deleted<'a>(table: &'a TableId, set: &'a Name, delta: &'a Delta) -> Vec<&'a Key> {
@@ -149,7 +187,7 @@ fn delete_elements(part: &mut Delta, op: &Op, set: &Name, keys: Vec<Key>) {
 #[cfg(test)]
 mod tests {
     use closeby_nft::ruleset::{Chain, Set, SetSpec, Table};
-    use closeby_nft::{Elements, Family, Field, Statement, Verdict};
+    use closeby_nft::{DataKind, Elements, Family, Field, Statement, Verdict};
 
     use super::*;
 

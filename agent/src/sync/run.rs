@@ -10,11 +10,13 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use closeby_nft::Kernel;
+use closeby_nft::kernel::{CommitError, Receipt};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::effect::{Effect, Input, Report, SweepJob};
 use super::machine::Machine;
 use super::pace::Moment;
+use super::stages::Stage;
 use crate::compile::Generation;
 use crate::fastpath::Snapshot;
 use crate::model::Change;
@@ -58,7 +60,7 @@ pub fn run(
                 match effect {
                     Effect::List => inputs.push_back(Input::Listed(kernel.list(&table_ids()))),
                     Effect::Commit(stage) => {
-                        inputs.push_back(Input::Committed(kernel.commit(&stage.batch)));
+                        inputs.push_back(Input::Committed(commit(kernel, &stage)));
                     }
                     Effect::Publish(snapshot) => published.store(Some(Arc::new(*snapshot))),
                     Effect::Sweep(job) => {
@@ -85,6 +87,17 @@ pub fn run(
             poll_at = now().after(POLL_EVERY);
         }
     }
+}
+
+/// Commits, and before that waits, where the stage has to, until all packets
+/// are through that are on their way: the kernel lets go of a transaction that
+/// it only checks after a grace period of RCU (`__nf_tables_abort`; about 8 ms),
+/// and a packet goes through our chains within one.
+fn commit(kernel: &mut dyn Kernel, stage: &Stage) -> Result<Receipt, CommitError> {
+    if stage.waits {
+        kernel.check(&stage.batch)?;
+    }
+    kernel.commit(&stage.batch)
 }
 
 /// Waits for what comes next; changes that wait together become one generation.

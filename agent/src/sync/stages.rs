@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::phases::Phases;
 use closeby_nft::delta::{Delta, Op, Verb};
-use closeby_nft::{Batch, Open, Ruleset, Sealed, TableId};
+use closeby_nft::{Batch, Name, Open, Ruleset, Sealed, TableId};
 
 /// Elements in one part of a divided operation.
 const PART: usize = 256;
@@ -23,6 +23,9 @@ pub struct Stage {
     pub delta: Delta,
     /// As bytes.
     pub batch: Batch<Sealed>,
+    /// Whether it must find no packet on its way that came before the stage
+    /// before it ([`Phases`]).
+    pub waits: bool,
 }
 
 /// A transaction of live tables that one datagram cannot take.
@@ -48,44 +51,57 @@ pub fn stages(
     installed: &Ruleset,
     limit: usize,
 ) -> Result<VecDeque<Arc<Stage>>, TooLarge> {
-    let Phases { expand, change, contract } = Phases::of(delta, installed);
-    let mut stages =
-        if change.is_empty() { VecDeque::new() } else { load(change, installed, limit)? };
-    if !expand.is_empty() {
-        stages.push_front(stage(expand));
-    }
-    if !contract.is_empty() {
-        stages.push_back(stage(contract));
+    let Phases { prepare, expand, change, contract } = Phases::of(delta, installed);
+    let phases = [
+        in_parts(prepare.ops, limit),
+        in_parts(expand.ops, limit),
+        load(change, installed, limit)?,
+        in_parts(contract.ops, limit),
+    ];
+    let mut stages = VecDeque::new();
+    for mut phase in phases {
+        if let Some(first) = phase.first_mut() {
+            first.waits = !stages.is_empty();
+        }
+        stages.extend(phase.into_iter().map(Arc::new));
     }
     Ok(stages)
 }
 
-fn stage(delta: Delta) -> Arc<Stage> {
+/// The transactions for what no packet is led to, in its order.
+fn in_parts(ops: Vec<Op>, limit: usize) -> Vec<Stage> {
+    let mut stages = Vec::new();
+    let mut part = Part::default();
+    for unit in units(ops) {
+        stages.extend(part.push(unit, limit));
+    }
+    stages.extend(part.close());
+    stages
+}
+
+fn stage(delta: Delta) -> Stage {
     let batch = Batch::of(&delta);
-    Arc::new(Stage { delta, batch })
+    Stage { delta, batch, waits: false }
 }
 
 /// The transactions for all that packets can meet.
-fn load(delta: Delta, installed: &Ruleset, limit: usize) -> Result<VecDeque<Arc<Stage>>, TooLarge> {
-    let batch = Batch::of(&delta);
-    let len = batch.bytes().len();
-    if len <= limit {
-        return Ok(VecDeque::from([Arc::new(Stage { delta, batch })]));
+fn load(delta: Delta, installed: &Ruleset, limit: usize) -> Result<Vec<Stage>, TooLarge> {
+    if delta.is_empty() {
+        return Ok(Vec::new());
     }
+    let whole = stage(delta);
+    let len = whole.batch.bytes().len();
+    if len <= limit {
+        return Ok(vec![whole]);
+    }
+    let delta = whole.delta;
     if delta.ops.iter().any(|op| is_live(&op.table, installed)) {
         return Err(TooLarge { len, limit });
     }
     let (entering, hidden): (Vec<Op>, Vec<Op>) =
         delta.ops.iter().cloned().partition(|op| adds_base_rule(op, &delta, installed));
-    let mut stages = VecDeque::new();
-    let mut part = Part::default();
-    for op in hidden.into_iter().flat_map(divided) {
-        if let Some(full) = part.push(op, limit) {
-            stages.push_back(full);
-        }
-    }
-    stages.extend(part.close());
-    stages.push_back(stage(Delta { ops: entering }));
+    let mut stages = in_parts(hidden, limit);
+    stages.push(stage(Delta { ops: entering }));
     Ok(stages)
 }
 
@@ -108,6 +124,29 @@ fn adds_base_rule(op: &Op, delta: &Delta, installed: &Ruleset) -> bool {
             other.table == op.table
                 && matches!(&other.verb, Verb::AddChain { chain: added, hook: Some(_) } if added == chain)
         })
+}
+
+/// What may not be taken apart, in order: operations on one chain, which in
+/// parts would let in whom its last rule drops; and at most [`PART`] elements.
+fn units(ops: Vec<Op>) -> Vec<Vec<Op>> {
+    let mut units: Vec<Vec<Op>> = Vec::new();
+    for op in ops {
+        let last = units.last().and_then(|unit| unit.first());
+        let goes_on =
+            chain_of(&op).is_some() && last.is_some_and(|last| chain_of(last) == chain_of(&op));
+        match units.last_mut() {
+            Some(unit) if goes_on => unit.push(op),
+            _ => units.extend(divided(op).into_iter().map(|part| vec![part])),
+        }
+    }
+    units
+}
+
+fn chain_of(op: &Op) -> Option<(&TableId, &Name)> {
+    match &op.verb {
+        Verb::FlushChain { chain } | Verb::AddRule { chain, .. } => Some((&op.table, chain)),
+        _ => None,
+    }
 }
 
 /// The operation in parts of at most [`PART`] elements.
@@ -137,22 +176,25 @@ struct Part {
 }
 
 impl Part {
-    /// Adds an operation; returns the transaction before it if both are too large.
-    fn push(&mut self, op: Op, limit: usize) -> Option<Arc<Stage>> {
+    /// Adds operations; returns the transaction before them if both are too large.
+    fn push(&mut self, unit: Vec<Op>, limit: usize) -> Option<Stage> {
         let mut alone = Batch::new();
-        alone.push(&op);
+        unit.iter().for_each(|op| alone.push(op));
         let full = if self.batch.len() + alone.len() > limit {
             std::mem::take(self).close()
         } else {
             None
         };
-        self.batch.push(&op);
-        self.ops.push(op);
+        unit.iter().for_each(|op| self.batch.push(op));
+        self.ops.extend(unit);
         full
     }
 
-    fn close(self) -> Option<Arc<Stage>> {
-        (!self.ops.is_empty())
-            .then(|| Arc::new(Stage { delta: Delta { ops: self.ops }, batch: self.batch.seal() }))
+    fn close(self) -> Option<Stage> {
+        (!self.ops.is_empty()).then(|| Stage {
+            delta: Delta { ops: self.ops },
+            batch: self.batch.seal(),
+            waits: false,
+        })
     }
 }

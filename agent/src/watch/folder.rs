@@ -121,6 +121,7 @@ fn duplicate(id: &Identity, path: &Arc<str>, first: &Arc<str>) -> Note {
     let problem = if path == first {
         "appears twice in this file; the first is taken".to_owned()
     } else {
+        let first = shown(first);
         format!("appears in {first} too; the one there is taken. Delete one of them")
     };
     Note { object: id.to_ref(path), field: String::new(), problem }
@@ -275,7 +276,7 @@ impl<'a> Reader<'a> {
 
     fn note(&mut self, number: Option<usize>, problem: String) {
         let object = match number {
-            None => ObjectRef { kind: "file", name: self.path.clone(), file: None },
+            None => ObjectRef { kind: "file", name: shown(self.path).into(), file: None },
             Some(number) => ObjectRef {
                 kind: "document",
                 name: number.to_string().into(),

@@ -4,9 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::model::{
-    Change, Kind, NodeName, ObjectRef, ServiceCidrName, ServiceName, SliceName, shown,
-};
+use crate::model::{Change, Kind, NodeName, ObjectRef, ServiceCidrName, ServiceName, SliceName};
 
 /// Which object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,6 +55,6 @@ impl Identity {
             Self::Node(name) => (Kind::Node, name.to_string()),
             Self::ServiceCidr(name) => (Kind::ServiceCidr, name.to_string()),
         };
-        ObjectRef { kind: kind.as_str(), name: shown(&name).into(), file: Some(file.clone()) }
+        ObjectRef { kind: kind.as_str(), name: name.into(), file: Some(file.clone()) }
     }
 }

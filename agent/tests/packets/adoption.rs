@@ -27,6 +27,7 @@ pub(crate) const ALL: Trials = &[
     ("a_second_agent_is_refused", a_second_agent_is_refused),
     ("signals_end_it_well_and_the_rules_stay", signals_end_it_well_and_the_rules_stay),
     ("without_rights_it_says_so", without_rights_it_says_so),
+    ("one_right_is_enough", one_right_is_enough),
 ];
 
 /// Between two moments of killing it, and how often it may be done by then.
@@ -179,6 +180,19 @@ fn without_rights_it_says_so(rig: &Rig) -> Result<(), Failed> {
     let (code, said) = Running::spawn(&site, &mut command)?.end()?;
     check(code == Some(3), "exit code", &(code, &said))?;
     check(said.contains("CAP_NET_ADMIN"), "what is missing", &said)
+}
+
+/// CAP_NET_ADMIN is all it needs.
+fn one_right_is_enough(rig: &Rig) -> Result<(), Failed> {
+    let site = site(rig)?;
+    let agent = site.command();
+    let mut command = Command::new("setpriv");
+    command.args(["--no-new-privs", "--inh-caps=-all", "--bounding-set=-all,+net_admin"]);
+    command.arg(agent.get_program()).args(agent.get_args()).arg("--once");
+    let (code, said) = Running::spawn(&site, &mut command)?.end()?;
+    check(code == Some(0), "exit code", &(code, &said))?;
+    let answer = site.pod("a1").request(&Request::new(at_vip(1, Family::V4), Proto::Tcp));
+    check(answer.reply().is_some(), "served", &answer)
 }
 
 /// An agent whose end is looked at; killed with the value.

@@ -145,20 +145,30 @@ fn a_client_stays_at_every_entry(rig: &Rig) -> Result<(), Failed> {
 fn a_client_stays_until_its_time_is_over(rig: &Rig) -> Result<(), Failed> {
     const TIMEOUT: Duration = Duration::from_secs(2);
     let site = started(rig, Some(2), &PODS)?;
-    let (client, to) = (site.pod("a1"), at_vip(1, Family::V4));
-    let first = stays(&site, client, to, Proto::Tcp)?;
+    let asks = [
+        (site.pod("a1"), at_vip(1, Family::V4)),
+        (site.outside(), at_node(site.node, 1, Family::V6)),
+    ];
+    let meet = || asks.map(|(client, to)| stays(&site, client, to, Proto::Tcp));
+    let first = meet().into_iter().collect::<Result<Vec<_>, _>>()?;
     // Each connection starts the time anew.
     let start = Instant::now();
     until(PATIENCE, "twice the time", || {
-        let pods = meets(&site, client, to, Proto::Tcp, 1)?;
-        check(pods.contains(&first), "while it comes back in time", &pods)?;
+        for ((client, to), first) in asks.iter().zip(&first) {
+            let pods = meets(&site, client, *to, Proto::Tcp, 1)?;
+            check(pods.contains(first), "while it comes back in time", &pods)?;
+        }
         Ok(start.elapsed() > 2 * TIMEOUT)
     })?;
     // Another pod comes with three of four draws, each after a silence.
+    let mut moved = [false; 2];
     until(8 * PATIENCE, "another pod", || {
         let silent = Instant::now();
         until(PATIENCE, "silence", || Ok(silent.elapsed() > TIMEOUT + TIMEOUT / 4))?;
-        Ok(stays(&site, client, to, Proto::Tcp)? != first)
+        for (place, pod) in meet().into_iter().enumerate() {
+            moved[place] |= pod? != first[place];
+        }
+        Ok(moved == [true; 2])
     })?;
     Ok(())
 }

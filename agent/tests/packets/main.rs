@@ -10,9 +10,11 @@
 
 mod adoption;
 mod affinity;
+mod chance;
 mod changes;
 mod external;
 mod health;
+mod hostile;
 mod matrix;
 mod node;
 mod repair;
@@ -44,6 +46,7 @@ fn suite() -> ExitCode {
     };
     let parts = [
         matrix::ALL,
+        chance::ALL,
         verdicts::ALL,
         external::ALL,
         changes::ALL,
@@ -51,6 +54,7 @@ fn suite() -> ExitCode {
         udp::ALL,
         node::ALL,
         health::ALL,
+        hostile::ALL,
         adoption::ALL,
         repair::ALL,
         sctp::ALL,

@@ -1,4 +1,5 @@
-//! Every scenario of Kubernetes' own suites by its ID, and the report on them.
+//! Every scenario by its ID: those of Kubernetes' own suites, bad inputs and
+//! attacks; and the report on them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -10,25 +11,36 @@ use serde::Deserialize;
 
 use super::scenario::{Scenario, Written};
 
-/// How many scenarios each group of upstream's has. An ID that is missing in
-/// the catalogue is a mistake, whatever the reason.
-const GROUPS: [(&str, &str, u32); 16] = [
-    ("S", "Services (`test/e2e/network/service.go`)", 53),
-    ("L", "Load balancers (`loadbalancer.go`)", 18),
-    ("T", "Traffic distribution (`traffic_distribution.go`)", 6),
-    ("H", "Topology hints (`topology_hints.go`)", 1),
-    ("C", "Connection tracking (`conntrack.go`)", 7),
-    ("K", "kube-proxy (`kube_proxy.go`)", 2),
-    ("N", "Granular checks (`networking.go`)", 19),
-    ("D", "Dual stack (`dual_stack.go`)", 20),
-    ("P", "Host ports (`hostport.go`)", 1),
-    ("Q", "No SNAT (`no_snat.go`)", 1),
-    ("F", "Addresses with leading zeros (`funny_ips.go`)", 1),
-    ("X", "Service CIDRs (`service_cidrs.go`)", 1),
-    ("E", "EndpointSlices (`endpointslice.go`)", 2),
-    ("M", "Mirrored Endpoints (`endpointslicemirroring.go`)", 2),
-    ("V", "Latency (`service_latency.go`)", 1),
-    ("G", "Upgrades (`upgrades/network`)", 2),
+/// The report, from the repository's root.
+const REPORT: &str = "agent/docs/scenarios.md";
+
+/// A group of scenarios: how their IDs begin, what they are about, what each of
+/// them is, and how many there are. An ID that is missing in the catalogue is a
+/// mistake, whatever the reason.
+struct Group(&'static str, &'static str, &'static str, u32);
+
+/// What those of Kubernetes are.
+const UPSTREAM: &str = "upstream's test";
+
+const GROUPS: [Group; 18] = [
+    Group("U-S", "Services (`test/e2e/network/service.go`)", UPSTREAM, 53),
+    Group("U-L", "Load balancers (`loadbalancer.go`)", UPSTREAM, 18),
+    Group("U-T", "Traffic distribution (`traffic_distribution.go`)", UPSTREAM, 6),
+    Group("U-H", "Topology hints (`topology_hints.go`)", UPSTREAM, 1),
+    Group("U-C", "Connection tracking (`conntrack.go`)", UPSTREAM, 7),
+    Group("U-K", "kube-proxy (`kube_proxy.go`)", UPSTREAM, 2),
+    Group("U-N", "Granular checks (`networking.go`)", UPSTREAM, 19),
+    Group("U-D", "Dual stack (`dual_stack.go`)", UPSTREAM, 20),
+    Group("U-P", "Host ports (`hostport.go`)", UPSTREAM, 1),
+    Group("U-Q", "No SNAT (`no_snat.go`)", UPSTREAM, 1),
+    Group("U-F", "Addresses with leading zeros (`funny_ips.go`)", UPSTREAM, 1),
+    Group("U-X", "Service CIDRs (`service_cidrs.go`)", UPSTREAM, 1),
+    Group("U-E", "EndpointSlices (`endpointslice.go`)", UPSTREAM, 2),
+    Group("U-M", "Mirrored Endpoints (`endpointslicemirroring.go`)", UPSTREAM, 2),
+    Group("U-V", "Latency (`service_latency.go`)", UPSTREAM, 1),
+    Group("U-G", "Upgrades (`upgrades/network`)", UPSTREAM, 2),
+    Group("X-", "Bad inputs", "input", 24),
+    Group("H-", "Hostile tenants and attackers", "attack", 18),
 ];
 
 /// What is known of one scenario.
@@ -46,10 +58,14 @@ struct NotPlayed {
     name: String,
     /// Why no agent can be asked this.
     not_applicable: Option<String>,
-    /// What is missing here.
+    /// What is missing here; beside `held_by`, the part that is.
     not_yet: Option<String>,
-    /// The test that holds it in place of a file.
-    elsewhere: Option<String>,
+    /// The tests that hold it in place of a file, from the repository's root:
+    /// `PATH` of a scenario, or `PATH::FUNCTION`.
+    #[serde(default)]
+    held_by: Vec<String>,
+    /// What the tests hold, where that is not what the name says.
+    here: Option<String>,
 }
 
 /// All of it.
@@ -76,17 +92,19 @@ impl Catalogue {
 
     /// The catalogue and the files against each other, and the report against
     /// both.
-    pub(crate) fn check(&self, report: &Path, scenarios: &[Written]) -> Result<(), Failed> {
+    pub(crate) fn check(&self, root: &Path, scenarios: &[Written]) -> Result<(), Failed> {
         let entries = &self.entries;
         let mut wrong = missing(entries);
+        wrong.extend(lost_tests(entries, root));
         let files = files(scenarios, &mut wrong);
         let mut written = files.keys().copied().collect::<BTreeSet<&str>>();
         for (id, entry) in entries {
             let has_file = written.remove(id.as_str());
             match entry {
                 Entry::Played(_) if !has_file => wrong.push(format!("{id} has no file")),
-                Entry::Not(not) if not.reasons().count() != 1 => {
-                    wrong.push(format!("{id}: one of notApplicable, notYet and elsewhere"));
+                Entry::Not(not) if !not.is_sound() => {
+                    let rule = "notApplicable alone, or notYet, heldBy, or both; here with heldBy";
+                    wrong.push(format!("{id}: {rule}"));
                 }
                 Entry::Not(NotPlayed { not_yet: None, .. }) if has_file => {
                     wrong.push(format!("{id} has a file: tell its name alone"));
@@ -105,20 +123,38 @@ impl Catalogue {
         if !wrong.is_empty() {
             return Err(wrong.join("\n").into());
         }
-        hold(report, &text_of(entries, &files))
+        hold(&root.join(REPORT), &text_of(entries, &files))
     }
 }
 
 /// IDs that must be there and are not, and the other way round.
 fn missing(entries: &BTreeMap<String, Entry>) -> Vec<String> {
-    let ids = |(group, _, count): &(&str, &str, u32)| {
-        (1..=*count).map(|number| format!("U-{group}{number:02}")).collect::<Vec<_>>()
+    let ids = |Group(prefix, _, _, count): &Group| {
+        (1..=*count).map(|number| format!("{prefix}{number:02}")).collect::<Vec<_>>()
     };
     let all: BTreeSet<String> = GROUPS.iter().flat_map(ids).collect();
     let known: BTreeSet<String> = entries.keys().cloned().collect();
     let lost = all.difference(&known).map(|id| format!("{id} is not in the catalogue"));
     let new = known.difference(&all).map(|id| format!("{id} is no ID of a known group"));
     lost.chain(new).collect()
+}
+
+/// Tests that are named and are not there. (One that is there and is never run
+/// is dead code to the compiler.)
+fn lost_tests<'a>(
+    entries: &'a BTreeMap<String, Entry>,
+    root: &'a Path,
+) -> impl Iterator<Item = String> + 'a {
+    let named = entries.iter().flat_map(|(id, entry)| {
+        let tests = if let Entry::Not(not) = entry { &not.held_by[..] } else { &[] };
+        tests.iter().map(move |test| (id, test))
+    });
+    let is_there = |test: &str| {
+        let (path, function) = test.split_once("::").unwrap_or((test, ""));
+        let text = fs::read_to_string(root.join(path));
+        text.is_ok_and(|text| function.is_empty() || text.contains(&format!("fn {function}(")))
+    };
+    named.filter(move |(_, test)| !is_there(test)).map(|(id, test)| format!("{id}: no {test}"))
 }
 
 /// The file of each ID.
@@ -138,38 +174,52 @@ fn files<'a>(scenarios: &'a [Written], wrong: &mut Vec<String>) -> BTreeMap<&'a 
 }
 
 fn text_of(entries: &BTreeMap<String, Entry>, files: &BTreeMap<&str, &Written>) -> String {
-    let count = |test: fn(&NotPlayed) -> bool| {
-        let not = entries.values().filter(|entry| matches!(entry, Entry::Not(not) if test(not)));
-        not.count()
-    };
-    let played = entries.values().filter(|entry| matches!(entry, Entry::Played(_))).count();
-    let elsewhere = count(|not| not.elsewhere.is_some());
-    let not_yet = count(|not| not.not_yet.is_some());
-    let not_applicable = count(|not| not.not_applicable.is_some());
     let mut out = format!(
-        "# Kubernetes' own scenarios\n\n\
-         Every test of Kubernetes' end-to-end suites that is about Services, by the IDs of this \
-         project, and what became of it here. Of {} scenarios, {played} are played by files, \
-         {elsewhere} held by other tests, {not_yet} not yet, {not_applicable} not applicable.\n\n\
+        "# Scenarios by ID\n\n\
+         What became here of every test of Kubernetes' end-to-end suites that is about Services \
+         (U), of bad inputs (X) and of attacks (H), by the IDs of this project.\n\n\
+         | | scenarios | played by files | held by named tests | held in part | not yet | not \
+         applicable |\n|---|---|---|---|---|---|---|\n\
+         {}{}{}\n\
          A file is played on five nodes, each with an agent, with real packets in both families. \
          What it says, what the oracle computes, what `closeby explain` tells and what the packets \
          do must be the same: `cargo test -p closeby-agent --test upstream`. One that is \
          written and is not yet must fail, so that it is told when it passes. This page is made by \
-         that suite (`UPDATE=1`) and held to its files.\n",
-        entries.len(),
+         that suite (`UPDATE=1`) and held to its files; a named test that is gone fails it.\n",
+        counts(entries, "U-"),
+        counts(entries, "X-"),
+        counts(entries, "H-"),
     );
-    for (group, title, _) in GROUPS {
-        _ = write!(out, "\n## {title}\n\n| ID | upstream's test | here |\n|---|---|---|\n");
-        let prefix = format!("U-{group}");
-        for (id, entry) in entries.iter().filter(|(id, _)| id.starts_with(&prefix)) {
+    for Group(prefix, title, what, _) in GROUPS {
+        _ = write!(out, "\n## {title}\n\n| ID | {what} | here |\n|---|---|---|\n");
+        for (id, entry) in entries.iter().filter(|(id, _)| id.starts_with(prefix)) {
             let (name, here) = match entry {
                 Entry::Played(name) => (name, passed(files[id.as_str()])),
-                Entry::Not(not) => (&not.name, not.reasons().collect()),
+                Entry::Not(not) => (&not.name, not.told()),
             };
             _ = writeln!(out, "| {id} | {name} | {here} |");
         }
     }
     out
+}
+
+/// How many of the IDs that begin so are what, as a row.
+fn counts(entries: &BTreeMap<String, Entry>, prefix: &str) -> String {
+    // Played, held, in part, not yet, not applicable.
+    let mut counts = [0; 5];
+    for (_, entry) in entries.iter().filter(|(id, _)| id.starts_with(prefix)) {
+        counts[match entry {
+            Entry::Played(_) => 0,
+            Entry::Not(not) if not.not_applicable.is_some() => 4,
+            Entry::Not(not) => match (not.held_by.is_empty(), &not.not_yet) {
+                (false, None) => 1,
+                (false, Some(_)) => 2,
+                (true, _) => 3,
+            },
+        }] += 1;
+    }
+    let cells = counts.map(|count| format!(" {count} |")).concat();
+    format!("| {prefix}* | {} |{cells}\n", counts.iter().sum::<u32>())
 }
 
 fn passed(written: &Written) -> String {
@@ -178,17 +228,33 @@ fn passed(written: &Written) -> String {
 }
 
 impl NotPlayed {
-    fn reasons(&self) -> impl Iterator<Item = String> {
-        let told =
-            |how: &str, why: &Option<String>| why.as_ref().map(|why| format!("{how}: {why}"));
-        [
-            told("not applicable", &self.not_applicable),
-            told("not yet", &self.not_yet),
-            told("passed elsewhere", &self.elsewhere),
-        ]
-        .into_iter()
-        .flatten()
+    fn is_sound(&self) -> bool {
+        let is_held = !self.held_by.is_empty();
+        let is_ours = is_held || self.not_yet.is_some();
+        is_ours != self.not_applicable.is_some() && (is_held || self.here.is_none())
     }
+
+    /// What became of it, in words, with links to the tests.
+    fn told(&self) -> String {
+        let why = |how: &str, why: &Option<String>| why.as_ref().map(|why| format!("{how}: {why}"));
+        let links: Vec<String> = self.held_by.iter().map(|test| link(test)).collect();
+        let how = if self.not_yet.is_some() { "held in part by" } else { "held by" };
+        let held = (!links.is_empty()).then(|| {
+            let here = self.here.iter().map(|here| format!(": {here}")).collect::<String>();
+            format!("{how} {}{here}", links.join(", "))
+        });
+        let parts =
+            [why("not applicable", &self.not_applicable), held, why("not yet", &self.not_yet)];
+        parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
+    }
+}
+
+/// A test by its name, as a link from the report to its file.
+fn link(test: &str) -> String {
+    let (path, function) = test.split_once("::").unwrap_or((test, ""));
+    let file = path.rsplit('/').next().unwrap_or(path);
+    let name = if function.is_empty() { file } else { function };
+    format!("[{name}](../../{path})")
 }
 
 /// The report as it should be; written anew where that is asked for.

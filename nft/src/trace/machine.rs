@@ -131,10 +131,11 @@ impl Registers {
 }
 
 impl RuleCode {
-    /// Runs the rule; the statement at which it ended, and how.
-    pub(super) fn run(
+    /// Runs the rule; the statement at which it ended, and how. Sets are asked
+    /// for at each lookup.
+    pub(super) fn run<'a>(
         &self,
-        sets: &[SetContent],
+        sets: &mut impl FnMut(usize) -> Option<&'a SetContent>,
         context: &mut Context<'_, '_>,
         tell: &mut impl FnMut(Used),
     ) -> (usize, End) {
@@ -143,7 +144,7 @@ impl RuleCode {
         }
         let mut registers = Registers::new();
         for instruction in &self.exprs {
-            let set = instruction.set.and_then(|index| sets.get(index));
+            let set = instruction.set.and_then(&mut *sets);
             let mut tell = |event| tell(Used { event, statement: instruction.statement });
             let end = match (&instruction.expr, set) {
                 (Expr::Lookup { sreg, found, .. }, Some(set)) => {

@@ -100,6 +100,11 @@ impl Tracer {
         Self { tables, bases }
     }
 
+    /// The table of this name.
+    pub(super) fn table(&self, id: &TableId) -> Option<&Program> {
+        self.tables.iter().find(|program| *program.id == *id)
+    }
+
     /// The base chains of a hook, in order.
     pub(super) fn bases(&self, family: Family, point: HookPoint) -> &[Base] {
         self.bases.get(&(family, point)).map_or(&[], Vec::as_slice)
@@ -132,6 +137,12 @@ impl Program {
             chain_index: chain_index.map(|(index, name)| (name, index)).collect(),
             sets: table.sets.iter().map(|(name, set)| SetContent::new(&id, name, set)).collect(),
         }
+    }
+
+    /// The set of this name; they are in the order of their names.
+    pub(super) fn set(&self, name: &Name) -> Option<&SetContent> {
+        let place = self.sets.binary_search_by(|set| set.declared.name.cmp(name)).ok()?;
+        self.sets.get(place)
     }
 }
 

@@ -4,6 +4,7 @@
 use super::machine::{Context, End, Flow, Used};
 use super::memory::Memory;
 use super::program::{Base, Program, Tracer};
+use super::views::Views;
 use super::{Event, Fate, Host, Origin, Outcome, Packet, Place, Step};
 use crate::name::Name;
 use crate::ruleset::{ChainType, HookPoint};
@@ -49,10 +50,39 @@ impl Tracer {
         host: &Host,
         draw: &mut dyn FnMut(u32) -> u32,
     ) -> Outcome {
+        Views::still(self).run(memory, packet, origin, host, draw).0
+    }
+
+    /// The same while a transaction makes `after` of the ruleset: it takes
+    /// effect when the packet has read `overtaken_at` times. Says, too, whether
+    /// the packet was on its way by then.
+    #[must_use]
+    pub fn run_during(
+        &self,
+        (after, overtaken_at): (&Self, usize),
+        memory: &mut Memory,
+        packet: Packet,
+        origin: Origin,
+        host: &Host,
+        draw: &mut dyn FnMut(u32) -> u32,
+    ) -> (Outcome, bool) {
+        Views::overtaken(self, after, overtaken_at).run(memory, packet, origin, host, draw)
+    }
+}
+
+impl<'a> Views<'a> {
+    fn run(
+        self,
+        memory: &'a mut Memory,
+        packet: Packet,
+        origin: Origin,
+        host: &'a Host,
+        draw: &'a mut dyn FnMut(u32) -> u32,
+    ) -> (Outcome, bool) {
         let flow =
             Flow { packet, tracked: false, dnat: None, status_dnat: false, masqueraded: false };
         let mut walk = Walk {
-            tracer: self,
+            views: self,
             host,
             draw,
             memory,
@@ -64,19 +94,20 @@ impl Tracer {
         let fate = match walk.through(origin) {
             Ok(fate) | Err(fate) => fate,
         };
-        Outcome {
+        let outcome = Outcome {
             fate,
             packet: walk.flow.packet,
             dnat: walk.flow.dnat,
             masqueraded: walk.flow.masqueraded,
             path: walk.path,
-        }
+        };
+        (outcome, walk.views.was_overtaken())
     }
 }
 
 /// A packet on its way. Methods give `Err` when its way ends early.
 struct Walk<'a> {
-    tracer: &'a Tracer,
+    views: Views<'a>,
     host: &'a Host,
     draw: &'a mut dyn FnMut(u32) -> u32,
     memory: &'a mut Memory,
@@ -123,7 +154,7 @@ impl<'a> Walk<'a> {
     }
 
     fn hook(&mut self, point: HookPoint) -> Result<(), Fate> {
-        let tracer = self.tracer;
+        let tracer = self.views.read();
         let tracks = matches!(point, HookPoint::Prerouting | HookPoint::Output);
         for base in tracer.bases(Family::of(self.flow.packet.daddr), point) {
             if tracks && base.hook.priority >= CONNTRACK_PRIORITY {
@@ -132,7 +163,15 @@ impl<'a> Walk<'a> {
             if base.hook.kind == ChainType::Nat && *self.decided(point) {
                 continue;
             }
-            self.base(base)?;
+            let entered = &tracer.tables[base.table];
+            // With the transaction the chain may be gone.
+            let program = self.views.read().table(&entered.id);
+            let name = &entered.chains[base.chain].name;
+            let chain =
+                program.and_then(|program| Some((program, *program.chain_index.get(name)?)));
+            if let Some((program, chain)) = chain {
+                self.base(base, program, chain)?;
+            }
         }
         self.flow.tracked |= tracks;
         // There are no nat chains in forward; it decides nothing.
@@ -153,9 +192,8 @@ impl<'a> Walk<'a> {
     }
 
     /// One base chain and all it leads to (`nft_do_chain`).
-    fn base(&mut self, base: &Base) -> Result<(), Fate> {
-        let program = &self.tracer.tables[base.table];
-        let mut chain = base.chain;
+    fn base(&mut self, base: &Base, program: &'a Program, chain: usize) -> Result<(), Fate> {
+        let mut chain = chain;
         let mut rule = 0;
         let mut callers: Vec<(usize, usize)> = Vec::new();
         let mut moves = 0;
@@ -198,8 +236,8 @@ impl<'a> Walk<'a> {
             draw: &mut *self.draw,
             memory: &mut *self.memory,
         };
-        let path = &mut self.path;
-        code.run(&program.sets, &mut context, &mut |used: Used| {
+        let (path, views) = (&mut self.path, &mut self.views);
+        code.run(&mut |index| views.set(program, index), &mut context, &mut |used: Used| {
             path.push(Step {
                 table: program.id.clone(),
                 chain: program.chains[chain].name.clone(),
@@ -258,6 +296,11 @@ impl<'a> Walk<'a> {
     ) -> Result<Next, Fate> {
         match program.chain_index.get(target) {
             Some(&target) => Ok(Next::Chain { target, comes_back }),
+            // It was not there yet when the packet came: no rules of it count.
+            None if self.views.is_chain(&program.id, target) => match comes_back {
+                true => Ok(Next::Rule),
+                false => Ok(Next::Return),
+            },
             None => Err(self.impossible(program, from, "there is no such chain")),
         }
     }

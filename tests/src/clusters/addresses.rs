@@ -7,6 +7,8 @@ use closeby::model::NodeName;
 use closeby_nft::{Family, Port, Prefix};
 
 use super::NODE;
+use proptest::prelude::*;
+use proptest::sample::subsequence;
 
 /// The node's addresses: two nets of its own and the bridge of its pods.
 #[must_use]
@@ -83,4 +85,14 @@ pub(super) fn outside(family: Family) -> IpAddr {
 
 pub(super) fn port(number: u16) -> Port {
     Port::new(number).unwrap_or_else(|| unreachable!("no port of these lists is 0"))
+}
+
+/// Where ClusterIPs come from, all of it or a part.
+pub(super) fn service_cidrs() -> impl Strategy<Value = Vec<Prefix>> {
+    let some = vec![
+        prefix([10, 96, 0, 0].into(), 16),
+        prefix([10, 96, 0, 8].into(), 30),
+        prefix([0xfd00, 0x96, 0, 0, 0, 0, 0, 0].into(), 108),
+    ];
+    prop_oneof![1 => Just(Vec::new()), 1 => subsequence(some, 1..=3)]
 }

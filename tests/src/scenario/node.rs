@@ -69,7 +69,10 @@ fn one(setting: &mut Setting, key: &str, value: &str) -> Result<(), String> {
             facts.masquerade_mark = bit.ok_or("is no bit")?;
         }
         "nodePortAddresses" => facts.node_port_addresses = node_port_addresses(value)?,
-        "primary" => facts.primary_addresses = list(value)?.into_iter().collect(),
+        "primary" => {
+            facts.primary_addresses = list(value)?.into_iter().collect();
+            facts.node_addresses.clone_from(&facts.primary_addresses);
+        }
         "show" => setting.whole_tables = value == "tables",
         other => return Err(format!("there is no setting {other:?}")),
     }

@@ -37,6 +37,13 @@ pub(super) fn plan(out: &mut String, plan: &NodePlan) {
             push(out, 2, format_args!("{name} ({})", port.family));
             one_port(out, port);
         }
+        if let Some(health) = &service.health {
+            let counts = health.local_endpoints.iter();
+            let counts: Vec<String> =
+                counts.map(|(family, count)| format!("{count} here in {family}")).collect();
+            let port = health.port;
+            push(out, 2, format_args!("health of {name} at {port}: {}", counts.join(", ")));
+        }
         for note in &service.notes {
             push(out, 2, format_args!("note: {note}"));
         }

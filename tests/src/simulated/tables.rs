@@ -6,28 +6,41 @@ use closeby::render::tables::sets::SetKind;
 use closeby::render::tables::sizes::SIZE_MIN;
 use closeby::render::tables::table_ids;
 use closeby_nft::judge::chains::reachable;
-use closeby_nft::{Data, Elements, Name, Ruleset, Statement};
+use closeby_nft::{Data, Elements, Name, Ruleset, Statement, Table};
 
-/// What packets can meet of a ruleset: while a change goes on, there are also
-/// chains that nothing leads to yet, or any more, and sets that only those use.
+/// What one transaction must change as a whole: who is served, with how many
+/// endpoints, and which. The rest comes before it or goes after it, and
+/// `suites/mixtures.rs` holds it to what packets make of it.
 pub(super) fn met(ruleset: &Ruleset) -> Ruleset {
     let mut met = ruleset.clone();
     for table in met.tables.values_mut() {
-        let in_use: BTreeSet<Vec<u8>> =
-            ["classes", "node-classes", "local-classes", "node-local-classes"]
-                .iter()
-                .filter_map(|map| table.sets.get(*map))
-                .flat_map(|set| set.elements.values())
-                .filter_map(|data| match data {
-                    Data::Value(class) => Some(class.0.to_vec()),
-                    Data::None | Data::Verdict(_) => None,
-                })
-                .collect();
-        for map in ["entries", "picks"] {
-            if let Some(set) = table.sets.get_mut(map) {
-                let kept = set.elements.iter().filter(|(class, _)| in_use.contains(&class.0[..]));
-                set.elements = kept.map(|(class, data)| (class, data.clone())).collect();
-            }
+        let mut in_use = BTreeSet::new();
+        for (classes, endpoints) in [("classes", "endpoints"), ("node-classes", "node-endpoints")] {
+            let classes = table.sets.get(classes).map(|set| set.elements.clone());
+            let classes = classes.unwrap_or_default();
+            in_use.extend(classes.values().filter_map(|data| match data {
+                Data::Value(class) => Some(class.0.to_vec()),
+                Data::None | Data::Verdict(_) => None,
+            }));
+            let frontends: BTreeSet<_> = classes.keys().map(|key| key.0.to_vec()).collect();
+            keep(table, endpoints, |key| {
+                let frontend = key.split_last_chunk::<4>().map(|(frontend, _)| frontend);
+                frontend.is_some_and(|frontend| frontends.contains(frontend))
+            });
+        }
+        keep(table, "entries", |class| in_use.contains(class));
+        for set in EARLY_OR_LATE {
+            keep(table, set, |_| false);
+        }
+        let ranges: Vec<Name> = table
+            .sets
+            .keys()
+            .filter(|name| name.as_str().starts_with("allowed-"))
+            .cloned()
+            .collect();
+        ranges.iter().for_each(|name| drop(table.sets.remove(name)));
+        for chain in ["filter-prerouting-pre-dnat", "filter-output-pre-dnat", "source-ranges"] {
+            table.chains.remove(chain);
         }
         let bases = table.chains.iter().filter(|(_, chain)| chain.hook.is_some());
         let reached: BTreeSet<Name> = bases
@@ -42,6 +55,29 @@ pub(super) fn met(ruleset: &Ruleset) -> Ruleset {
         table.sets = sets.map(|(name, set)| (name.clone(), set.clone())).collect();
     }
     met
+}
+
+/// Sets that a packet comes to by way of a class, or without one, or before.
+const EARLY_OR_LATE: [&str; 11] = [
+    "picks",
+    "local-classes",
+    "node-local-classes",
+    "local-endpoints",
+    "node-local-endpoints",
+    "reject-services",
+    "drop-services",
+    "reject-node-ports",
+    "drop-node-ports",
+    "hairpin",
+    "restricted",
+];
+
+/// Leaves in a set what this is true of.
+fn keep(table: &mut Table, set: &str, is_kept: impl Fn(&[u8]) -> bool) {
+    if let Some(set) = table.sets.get_mut(set) {
+        let kept = set.elements.iter().filter(|(key, _)| is_kept(&key.0));
+        set.elements = kept.map(|(key, data)| (key, data.clone())).collect();
+    }
 }
 
 /// Our tables, but for what they remember of the past.

@@ -63,7 +63,9 @@ const NODE_ADDRESS: &str = "node-address";
 const SERVICES_CHECK: &str = "services-check";
 const NODE_PORTS_CHECK: &str = "node-ports-check";
 const CLUSTER_IPS_CHECK: &str = "cluster-ips-check";
-const SOURCE_RANGES: &str = "source-ranges";
+/// The chain that checks who may use a load balancer: a rule for each length of
+/// prefix lets in, the last one drops.
+pub const SOURCE_RANGES: &str = "source-ranges";
 const REFUSE: &str = "refuse";
 
 /// What the chains of a family depend on besides the classes.

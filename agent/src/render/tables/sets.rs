@@ -164,6 +164,15 @@ impl SetKind {
         Name::from(&*self.as_str())
     }
 
+    /// The one of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        match name.strip_prefix("allowed-") {
+            Some(len) => len.parse().ok().map(Self::Allowed),
+            None => Self::FIXED.into_iter().find(|kind| kind.as_str() == name),
+        }
+    }
+
     /// What is looked up in it.
     #[must_use]
     pub fn key(self, family: Family) -> Vec<Field> {
@@ -256,3 +265,16 @@ const PREFIX_MAX: u8 = 128;
 pub const ADDRESS: [Field; 3] = [Field::Daddr, Field::L4Proto, Field::Dport];
 /// What names a NodePort in a packet.
 pub const NODE_PORT: [Field; 2] = [Field::L4Proto, Field::Dport];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_is_found_by_its_name() {
+        for kind in SetKind::all() {
+            assert_eq!(SetKind::named(&kind.as_str()), Some(kind));
+        }
+        assert_eq!(SetKind::named("strange"), None);
+    }
+}

@@ -1,5 +1,6 @@
 //! Judges a Service.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use closeby_nft::{Family, L4Proto, Port};
@@ -12,8 +13,8 @@ use super::timestamp::read_timestamp_s;
 use super::value::{family_word, read_port};
 use super::{LABEL_HEADLESS, LABEL_SERVICE_PROXY_NAME, Source, external, label, name, namespace};
 use crate::model::{
-    Affinity, Change, Service, ServiceName, ServicePort, TrafficPolicy, is_service_address, quoted,
-    read_address,
+    Affinity, Change, PortName, Service, ServiceName, ServicePort, TrafficPolicy,
+    is_service_address, quoted, read_address,
 };
 
 pub(super) fn change(raw: &objects::Service, source: &Source, notes: &mut Notes) -> Option<Change> {
@@ -35,19 +36,21 @@ pub(super) fn change(raw: &objects::Service, source: &Source, notes: &mut Notes)
     let internal = (format_args!("spec.internalTrafficPolicy"), &spec.internal_traffic_policy);
     let internal_policy = policy(internal.0, internal.1, notes);
     let reached = external::judge(raw, spec, kind, notes);
+    let ports = ports(spec, kind != ServiceType::ClusterIp, notes);
+    let health_check_node_port = health_check(reached.health_check_node_port, &ports, notes);
     Some(Change::Service(Service {
         name: service,
         created_s: created_s(metadata, notes),
         uid: uid(metadata).into(),
         cluster_ips,
-        ports: ports(spec, kind != ServiceType::ClusterIp, notes),
+        ports,
         internal_policy,
         affinity: affinity(spec, notes),
         external_ips: reached.external_ips,
         load_balancer_ips: reached.load_balancer_ips,
         source_ranges: reached.source_ranges,
         external_policy: reached.policy,
-        health_check_node_port: reached.health_check_node_port,
+        health_check_node_port,
     }))
 }
 
@@ -162,15 +165,16 @@ pub(super) fn policy(
 
 fn ports(spec: &objects::ServiceSpec, exposed: bool, notes: &mut Notes) -> Vec<ServicePort> {
     let mut ports: Vec<ServicePort> = Vec::new();
+    let mut taken = Taken::default();
     for (place, raw) in notes.items(format_args!("spec.ports"), &spec.ports) {
         let Some(mut port) = service_port(place, raw, notes) else { continue };
-        if let Some((field, problem)) = clash(&port, &ports) {
+        if let Some((field, problem)) = taken.clash(&port) {
             let problem = format!("{problem}; this port is left out");
             notes.add(format_args!("spec.ports[{place}].{field}"), problem);
             continue;
         }
         if exposed {
-            port.node_port = node_port(place, raw, port.proto, &ports, notes);
+            port.node_port = node_port(place, raw, port.proto, &mut taken, notes);
         }
         ports.push(port);
     }
@@ -187,31 +191,37 @@ fn service_port(
     Some(ServicePort { name, proto, port, node_port: None })
 }
 
-/// The API server refuses these; of two, the first is served.
-fn clash(port: &ServicePort, before: &[ServicePort]) -> Option<(&'static str, String)> {
-    for other in before {
-        if (other.proto, other.port) == (port.proto, port.port) {
+/// What the ports of a Service have that no other port of it may have.
+#[derive(Default)]
+struct Taken {
+    numbers: BTreeSet<(L4Proto, Port)>,
+    names: BTreeSet<PortName>,
+    node_ports: BTreeSet<(L4Proto, Port)>,
+}
+
+impl Taken {
+    /// The API server refuses these; of two, the first is served.
+    fn clash(&mut self, port: &ServicePort) -> Option<(&'static str, String)> {
+        if self.numbers.contains(&(port.proto, port.port)) {
             return Some(("port", format!("{}/{} appears twice", port.port, port.proto)));
         }
-        if other.name == port.name {
-            let name = port.name.as_str();
-            return Some((
-                "name",
-                match name {
-                    "" => "is missing though the Service has several ports".to_owned(),
-                    name => format!("{} appears twice", quoted(name)),
-                },
-            ));
+        if !self.names.insert(port.name.clone()) {
+            let problem = match port.name.as_str() {
+                "" => "is missing though the Service has several ports".to_owned(),
+                name => format!("{} appears twice", quoted(name)),
+            };
+            return Some(("name", problem));
         }
+        self.numbers.insert((port.proto, port.port));
+        None
     }
-    None
 }
 
 fn node_port(
     place: usize,
     raw: &objects::ServicePort,
     proto: L4Proto,
-    before: &[ServicePort],
+    taken: &mut Taken,
     notes: &mut Notes,
 ) -> Option<Port> {
     let outcome = "this NodePort is left out";
@@ -220,10 +230,8 @@ fn node_port(
     if number == 0 {
         return None;
     }
-    let taken =
-        |port| before.iter().any(|other| (other.proto, other.node_port) == (proto, Some(port)));
     match read_port(number) {
-        Ok(port) if taken(port) => {
+        Ok(port) if !taken.node_ports.insert((proto, port)) => {
             notes.add(field, format!("{port}/{proto} appears twice; {outcome}"));
             None
         }
@@ -242,6 +250,18 @@ fn node_port(
             None
         }
     }
+}
+
+/// The port of the health check, unless it is a NodePort of the same Service:
+/// who asks there is sent to an endpoint.
+fn health_check(port: Option<Port>, ports: &[ServicePort], notes: &mut Notes) -> Option<Port> {
+    let is_node_port = |other: &ServicePort| (other.proto, other.node_port) == (L4Proto::Tcp, port);
+    if port.is_some() && ports.iter().any(is_node_port) {
+        let problem = "is a NodePort of this Service as well; there is no health check for it";
+        notes.add(format_args!("spec.healthCheckNodePort"), problem);
+        return None;
+    }
+    port
 }
 
 /// Whose port of a node this is: outside the API's usual range for NodePorts

@@ -1,5 +1,6 @@
 //! Judges an EndpointSlice.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -63,10 +64,10 @@ fn family(raw: &objects::EndpointSlice, notes: &mut Notes) -> Option<Family> {
 
 fn ports(raw: &objects::EndpointSlice, notes: &mut Notes) -> Vec<SlicePort> {
     let mut ports: Vec<SlicePort> = Vec::new();
+    let mut names = BTreeSet::new();
     for (place, raw) in notes.items(format_args!("ports"), &raw.ports) {
         let Some(port) = slice_port(place, raw, notes) else { continue };
-        let twice = |other: &SlicePort| (&other.name, other.proto) == (&port.name, port.proto);
-        if ports.iter().any(twice) {
+        if !names.insert((port.name.clone(), port.proto)) {
             let name = quoted(port.name.as_str());
             let problem = format!("{name} appears twice for {}; this port is left out", port.proto);
             notes.add(format_args!("ports[{place}].name"), problem);

@@ -263,6 +263,17 @@ fn x07_x14_duplicates() {
 }
 
 #[test]
+fn x07_as_many_ports_as_there_are() {
+    let numbers = || 1..=u16::MAX;
+    let port = |port: u16| json!({"name": format!("p{port}"), "port": port});
+    let spec = json!({"clusterIP": "10.0.0.1", "ports": numbers().map(port).collect::<Vec<_>>()});
+    let raw = json!({"metadata": {"name": "web"}, "spec": spec});
+    let (change, notes) = service(&objects::Service::deserialize(&raw).unwrap(), &Source::Api);
+    let Some(Change::Service(web)) = change else { panic!() };
+    assert!(notes.is_empty() && web.ports.iter().map(|port| port.port.get()).eq(numbers()));
+}
+
+#[test]
 fn x12_policies_and_types() {
     let cases = [
         ("internalTrafficPolicy: Local", " (Local, Cluster)"),
@@ -445,7 +456,7 @@ fn x11_affinity() {
 }
 
 #[test]
-fn health_check_node_ports() {
+fn x14_health_check_node_ports() {
     let health = |fields: &str| {
         spec(&format!("{{clusterIP: 10.0.0.1, healthCheckNodePort: {fields}}}"))
             .replace("default/web 10.0.0.1", "")
@@ -459,6 +470,17 @@ fn health_check_node_ports() {
             ("0, type: LoadBalancer, externalTrafficPolicy: Local", " (Cluster, Local)"),
             ("30500, type: LoadBalancer", ""),
             ("30500, type: NodePort, externalTrafficPolicy: Local", " (Cluster, Local)"),
+            (
+                "30500, type: LoadBalancer, externalTrafficPolicy: Local, ports: [{name: a, port: \
+                 80, nodePort: 30500, protocol: UDP}]",
+                " a:80/udp@30500 (Cluster, Local) health 30500",
+            ),
+            (
+                "30500, type: LoadBalancer, externalTrafficPolicy: Local, ports: [{name: a, port: \
+                 80, nodePort: 30500}]",
+                " a:80/tcp@30500 (Cluster, Local)\nspec.healthCheckNodePort: is a NodePort of this \
+                 Service as well; there is no health check for it",
+            ),
             (
                 "70000, type: LoadBalancer, externalTrafficPolicy: Local",
                 " (Cluster, Local)\nspec.healthCheckNodePort: 70000 is no port (1 to 65535); \

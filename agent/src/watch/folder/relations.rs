@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::super::convert::LABEL_SERVICE_NAME;
 use super::super::identity::Identity;
 use super::World;
-use crate::model::{Change, Note, ServiceName, Slice, shown};
+use crate::model::{Change, Note, ServiceName, Slice};
 
 /// The file that each object of a world is from.
 type Origin<'a> = BTreeMap<&'a Identity, &'a Arc<str>>;
@@ -53,15 +53,13 @@ fn leads_back(
     let mut addrs = slice.endpoints.iter().map(|endpoint| endpoint.addr);
     let (addr, owner) = addrs.find_map(|addr| Some((addr, owners.get(&addr)?)))?;
     let problem = format!(
-        "{addr} is an address of Service {}; whoever is sent there is not sent on to that \
-         Service's endpoints. Write those instead",
-        shown(&owner.to_string())
+        "{addr} is an address of Service {owner}; whoever is sent there is not sent on to that \
+         Service's endpoints. Write those instead"
     );
     Some(Note { object: id.to_ref(path), field: "endpoints".to_owned(), problem })
 }
 
 fn orphan(id: &Identity, service: &ServiceName, path: &Arc<str>) -> Note {
-    let service = shown(&service.to_string());
     Note {
         object: id.to_ref(path),
         field: format!("metadata.labels[{LABEL_SERVICE_NAME}]"),

@@ -100,6 +100,17 @@ fn of_two_the_first_is_taken() {
 }
 
 #[test]
+fn x06_files_are_shown_without_control_characters() {
+    let odd = format!("{WEB}---\n- 1\n---\n{{apiVersion: v2, kind: Service}}\n");
+    assert_eq!(
+        told(&world(&[("a\n.yaml", &odd), ("b\u{1b}.yaml", WEB)]).notes),
+        r#"a\n.yaml: document 2: is no Kubernetes object: it is no mapping with apiVersion and kind
+file a\n.yaml: objects of kind "Service" and apiVersion "v2" are not read here; they are ignored
+b\u{1b}.yaml: Service shop/web: appears in a\n.yaml too; the one there is taken. Delete one of them"#
+    );
+}
+
+#[test]
 fn x15_an_endpoint_that_is_a_services_address_is_noted() {
     let slice = WEB_SLICE.replace("10.244.1.5", "10.96.0.10");
     assert_ne!(slice, WEB_SLICE);

@@ -1,0 +1,127 @@
+//! No packet meets a mixture: whatever changes, and whenever a transaction
+//! overtakes a packet, it is treated as before the change or as after it.
+
+// The lint's own exemption covers #[test] functions but not what they share.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use closeby::compile::Facts;
+use closeby::model::Cluster;
+use closeby::sync::stages::stages;
+use closeby_nft::apply::apply;
+use closeby_nft::delta::diff;
+use closeby_nft::trace::{Fate, Memory, Outcome};
+use closeby_tests::clusters;
+use closeby_tests::made::Made;
+use closeby_tests::oracle::{Decision, Oracle, Probe};
+use closeby_tests::traced::Traced;
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+/// How many histories are looked at, unless `PROPTEST_CASES` says.
+fn cases(count: u32) -> ProptestConfig {
+    match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => ProptestConfig::default(),
+        None => ProptestConfig::with_cases(count),
+    }
+}
+
+/// What is wrong with this outcome between two decisions, if anything.
+fn fault(outcome: &Outcome, decisions: &[Decision; 2]) -> Option<String> {
+    let ways: Vec<_> = decisions
+        .iter()
+        .flat_map(|decision| match decision {
+            Decision::To(targets) => targets.iter().collect(),
+            Decision::Drop | Decision::Reject | Decision::Pass => Vec::new(),
+        })
+        .collect();
+    let is_allowed = match (&outcome.fate, outcome.dnat) {
+        (Fate::Forwarded | Fate::Delivered, Some(target)) => {
+            // Who is masqueraded, and where to: each as before or as after.
+            let masquerading: BTreeSet<bool> = ways.iter().map(|(_, how)| **how).collect();
+            ways.iter().any(|(known, _)| **known == target)
+                && masquerading.contains(&outcome.masqueraded)
+        }
+        (Fate::Forwarded | Fate::Delivered, None) => decisions.contains(&Decision::Pass),
+        // Source ranges are asked before the class is looked up: who was let in
+        // by the old ones is told what the new class says to others.
+        (Fate::Dropped { .. } | Fate::Rejected { .. }, _) => {
+            decisions.contains(&Decision::Drop) || decisions.contains(&Decision::Reject)
+        }
+    };
+    (!is_allowed)
+        .then(|| format!("{outcome}\nbut before {:?}, after {:?}", decisions[0], decisions[1]))
+}
+
+proptest! {
+    #![proptest_config(cases(60))]
+
+    #[test]
+    fn no_packet_meets_a_mixture(
+        objects in clusters::objects(),
+        facts in clusters::facts(),
+        changes in vec(vec(clusters::change(), 1..=3), 1..6),
+        probes in vec(clusters::probe(), 12),
+    ) {
+        let facts = Arc::new(facts);
+        let mut cluster = clusters::cluster(&objects);
+        let mut made = Made::at_once(&cluster, &facts);
+        for changes in changes {
+            let (before, old) = (cluster.clone(), made.clone());
+            for change in changes {
+                let dirty = cluster.apply(change);
+                made = made.next(&cluster, &facts, &dirty);
+            }
+            overtaken(&old, &made, &[&before, &cluster], &facts, &probes)?;
+        }
+    }
+}
+
+/// Whether packets go to a ClusterIP. Where that changes, its other ports may be
+/// refused a moment early or late.
+fn is_cluster_ip(cluster: &Cluster, probe: &Probe) -> bool {
+    cluster.services().values().any(|service| service.cluster_ips.contains(&probe.destination))
+}
+
+/// Whether there is an endpoint before and after.
+fn served(decisions: &[Decision; 2]) -> bool {
+    decisions.iter().all(|decision| matches!(decision, Decision::To(_)))
+}
+
+/// Every transaction from one to the other, for each packet.
+fn overtaken(
+    old: &Made,
+    new: &Made,
+    clusters: &[&Cluster; 2],
+    facts: &Facts,
+    probes: &[Probe],
+) -> Result<(), TestCaseError> {
+    let addresses = clusters::node_addresses();
+    let decide = |cluster, probe| Oracle { cluster, facts, addresses: &addresses }.decide(probe);
+    let mut installed = old.ruleset().clone();
+    let stages = stages(diff(&installed, new.ruleset()), &installed, usize::MAX).unwrap();
+    for stage in stages {
+        let before = Traced::new(&installed, &addresses);
+        prop_assert_eq!(apply(&mut installed, &stage.delta.ops), Ok(()));
+        let after = Traced::new(&installed, &addresses);
+        for probe in probes {
+            let decisions = clusters.map(|cluster| decide(cluster, probe));
+            let mut known = Memory::default();
+            let _ = before.outcome(&mut known, probe, &mut |_| 0);
+            let memories = [Memory::default(), known];
+            let outcomes =
+                memories.iter().flat_map(|memory| before.outcomes_during(&after, memory, probe));
+            for outcome in outcomes {
+                let ops: Vec<String> = stage.delta.ops.iter().map(ToString::to_string).collect();
+                let turns = clusters.map(|cluster| is_cluster_ip(cluster, probe));
+                let is_open = turns[0] != turns[1] && outcome.dnat.is_none() && !served(&decisions);
+                let fault = fault(&outcome, &decisions).filter(|_| !is_open);
+                prop_assert_eq!(fault, None, "{:?}\nby {:#?}", probe, ops);
+            }
+        }
+    }
+    prop_assert_eq!(&installed, new.ruleset());
+    Ok(())
+}
