@@ -78,7 +78,7 @@ impl Watched for Node {
     const WITHOUT_LABEL: Option<&'static str> = None;
 
     fn fields(node: &NodeName) -> Option<String> {
-        Some(format!("metadata.name={node}"))
+        Some(format!("metadata.name={}", node.as_str()))
     }
 
     fn metadata(&self) -> &Loose<Metadata> {
