@@ -30,9 +30,11 @@
 //! - What a function returns is ready: sockets listen, addresses answer. Nobody has to sleep.
 
 mod agent;
+mod api;
 mod build;
 mod client;
 mod connections;
+mod control_plane;
 mod enter;
 mod error;
 mod host;
@@ -46,8 +48,10 @@ mod server;
 mod spec;
 
 pub use agent::{Agent, Committed};
+pub use api::Api;
 pub use build::Cluster;
 pub use client::{Answer, Asked, Conversation, Proto, Reply, Request};
+pub use control_plane::{ControlPlane, User};
 pub use enter::{Entry, SCRATCH, enter, run};
 pub use error::LabError;
 pub use host::{Host, Kind};

@@ -1,0 +1,82 @@
+//! The API server goes, comes back, and has forgotten; rights are missing.
+
+use std::time::Duration;
+
+use closeby_tools::lab::{Host, LabError, User};
+use libtest_mimic::Failed;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::json;
+
+use super::Trials;
+use super::rig::{Rig, SPARE, check, names, pod, service, who_at};
+
+pub(crate) const ALL: Trials = &[
+    ("without_an_api_server_everything_stays", without_an_api_server_everything_stays),
+    ("what_was_forgotten_is_read_again", what_was_forgotten_is_read_again),
+    ("without_rights_it_says_which_and_touches_nothing", without_rights_it_says_which),
+];
+
+/// How long an agent may take to follow a server that is back.
+const FOLLOWS: Duration = Duration::from_secs(2);
+
+fn two_pods(rig: &mut Rig<'static>) -> Result<([std::net::SocketAddr; 2], &'static Host), Failed> {
+    let web = service("web", &json!({}));
+    let pods = ["a1", "b1"].map(|host| pod("web", rig.cluster.pod(host)));
+    rig.apply(&[vec![web.clone()], pods.to_vec()].concat())?;
+    let (to, client) = (rig.addresses(&web)?, rig.cluster.pod("c1"));
+    rig.until("two pods", |_| Ok(who_at(client, to) == names(&["a1", "b1"])))?;
+    Ok((to, client))
+}
+
+fn without_an_api_server_everything_stays(rig: &mut Rig<'static>) -> Result<(), Failed> {
+    let (to, client) = two_pods(rig)?;
+    rig.plane.stop_api();
+    check(who_at(client, to) == names(&["a1", "b1"]), "without a server", &rig.logs())?;
+    rig.plane.start_api()?;
+    let gone = pod("web", rig.cluster.pod("b1"));
+    rig.ask(|api| api.delete(&gone, Some(0)))?;
+    let took = rig.until("the other pod alone", |_| Ok(who_at(client, to) == names(&["a1"])))?;
+    check(took < FOLLOWS, "after the server is back", &took)
+}
+
+/// The agents sleep while a Service goes and etcd forgets that it was there: they are told 410, and
+/// list anew.
+fn what_was_forgotten_is_read_again(rig: &mut Rig<'static>) -> Result<(), Failed> {
+    let (to, client) = two_pods(rig)?;
+    signal(rig, Signal::SIGSTOP)?;
+    let gone = service("web", &json!({}));
+    rig.ask(|api| api.delete(&gone, None))?;
+    rig.plane.compact()?;
+    rig.plane.stop_api();
+    rig.plane.start_api()?;
+    check(who_at(client, to) == names(&["a1", "b1"]), "while they sleep", &rig.logs())?;
+    signal(rig, Signal::SIGCONT)?;
+    rig.until("it is gone", |_| {
+        let seen = who_at(client, to);
+        Ok(!seen.contains("a1") && !seen.contains("b1"))
+    })?;
+    Ok(())
+}
+
+fn without_rights_it_says_which(rig: &mut Rig<'static>) -> Result<(), Failed> {
+    let node = rig.cluster.node(SPARE);
+    let agent = rig.start_agent(node, User::Nobody)?;
+    for kind in ["services", "endpointslices", "nodes"] {
+        let told = |line: &str| line.contains("WARN") && line.contains(kind);
+        rig.until(kind, |_| Ok(agent.log_tail().lines().any(told)))?;
+    }
+    let tables = node.nft("list tables")?;
+    check(tables.is_empty(), "no tables", &tables)
+}
+
+fn signal(rig: &Rig<'_>, signal: Signal) -> Result<(), LabError> {
+    for agent in &rig.agents {
+        let pid = i32::try_from(agent.pid()).map_err(|error| LabError::Plan(error.to_string()))?;
+        kill(Pid::from_raw(pid), signal).map_err(|errno| LabError::Io {
+            doing: format!("signal to the agent on {}", agent.node()),
+            source: errno.into(),
+        })?;
+    }
+    Ok(())
+}

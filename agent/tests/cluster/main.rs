@@ -1,0 +1,72 @@
+//! Agents in a real cluster: etcd, kube-apiserver and Kubernetes' own controllers beside them, with
+//! the rights of kube-proxy and no others; pods are real servers in the lab.
+//!
+//! The control plane is built from its sources first (`tests/cluster`), which takes some minutes and
+//! Go. One cluster serves all trials, one after another.
+
+mod api_server;
+mod kubelet;
+mod peer;
+mod rig;
+mod traffic;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use closeby_tools::lab;
+use libtest_mimic::{Arguments, Failed, Trial};
+use rig::Rig;
+
+fn main() -> ExitCode {
+    // Out here there is a network to take sources from.
+    match build() {
+        Ok(program) => lab::run(|| suite(&program)),
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The control plane as a program.
+fn build() -> Result<PathBuf, String> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/cluster/build");
+    let output = Command::new(&script).output();
+    let output = output.map_err(|error| format!("{}: {error}", script.display()))?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().into())
+}
+
+fn suite(control_plane: &Path) -> ExitCode {
+    let arguments = Arguments { test_threads: Some(1), ..Arguments::from_args() };
+    // For as long as the program runs, as the trials ask for.
+    let cluster = match rig::cluster() {
+        Ok(cluster) => &*Box::leak(Box::new(cluster)),
+        Err(error) => return refused(&error),
+    };
+    let rig = match Rig::start(cluster, control_plane) {
+        Ok(rig) => Arc::new(Mutex::new(rig)),
+        Err(error) => return refused(&error),
+    };
+    let trials =
+        [traffic::ALL, api_server::ALL, peer::ALL].into_iter().flatten().map(|(name, trial)| {
+            let rig = Arc::clone(&rig);
+            Trial::test(*name, move || {
+                let rig = &mut rig.lock().unwrap_or_else(PoisonError::into_inner);
+                rig.clear()?;
+                trial(rig)
+            })
+        });
+    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+}
+
+fn refused(error: &lab::LabError) -> ExitCode {
+    eprintln!("{error}");
+    ExitCode::FAILURE
+}
+
+/// Trials with their names.
+type Trials = &'static [(&'static str, fn(&mut Rig<'static>) -> Result<(), Failed>)];

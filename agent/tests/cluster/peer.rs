@@ -1,0 +1,177 @@
+//! The real kube-proxy beside us: the same objects on the same node, one after the other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::net::SocketAddr;
+use std::process::{Child, Stdio};
+
+use closeby_tools::lab::{Family, Host, LabError, User};
+use libtest_mimic::Failed;
+use serde_json::{Value, json};
+
+use super::Trials;
+use super::rig::{PORT, Rig, SPARE, TARGET, at_node, check, pod, service, who};
+
+pub(crate) const ALL: Trials = &[("kube_proxy_says_the_same", kube_proxy_says_the_same)];
+
+/// A Service by its name: a field that is special about it, its pods, and which of them a pod of
+/// the spare node reaches at the ClusterIP.
+struct Tried {
+    name: &'static str,
+    field: Option<(&'static str, &'static str)>,
+    pods: &'static [&'static str],
+    reached: &'static [&'static str],
+}
+
+/// Each has a node port, the first [`FIRST_NODE_PORT`].
+const SERVICES: [Tried; 6] = [
+    tried("everywhere", None, &["a1", "b1", "d1"], &["a1", "b1", "d1"]),
+    tried("local", Some(("externalTrafficPolicy", "Local")), &["a2", "d1"], &["a2", "d1"]),
+    tried("elsewhere", Some(("externalTrafficPolicy", "Local")), &["b2"], &["b2"]),
+    tried("inside", Some(("internalTrafficPolicy", "Local")), &["c1", "d1"], &["d1"]),
+    tried("close", Some(("trafficDistribution", "PreferSameZone")), &["a3", "b3", "c3"], &["a3"]),
+    tried("nobody", None, &[], &["refused"]),
+];
+
+const fn tried(
+    name: &'static str,
+    field: Option<(&'static str, &'static str)>,
+    pods: &'static [&'static str],
+    reached: &'static [&'static str],
+) -> Tried {
+    Tried { name, field, pods, reached }
+}
+
+const FIRST_NODE_PORT: u16 = 30_080;
+
+/// Who answers, by client and address.
+type Verdicts = BTreeMap<(String, SocketAddr), BTreeSet<String>>;
+
+fn kube_proxy_says_the_same(rig: &mut Rig<'static>) -> Result<(), Failed> {
+    let node = rig.cluster.node(SPARE);
+    rig.cluster.enter_by(node)?;
+    let services = services(rig)?;
+    let targets = targets(rig, node, &services)?;
+    let agent = rig.start_agent(node, User::KubeProxy)?;
+    // Hints come some time after the pods.
+    let mut ours = Verdicts::new();
+    rig.until("each Service with pods is served", |rig| {
+        ours = verdicts(rig, node, &targets);
+        Ok(is_complete(&ours, &targets))
+    })?;
+    drop(agent);
+    node.nft("flush ruleset")?;
+    rig.cluster.forget_connections()?;
+    let _proxy = KubeProxy::start(rig, node)?;
+    let mut theirs = Verdicts::new();
+    let same = rig.until("kube-proxy says the same", |rig| {
+        theirs = verdicts(rig, node, &targets);
+        theirs.values_mut().for_each(without_lost_refusals);
+        Ok(theirs == ours)
+    });
+    let differ: Vec<_> = ours.iter().filter(|(who, what)| theirs.get(who) != Some(what)).collect();
+    node.nft("flush ruleset")?;
+    let first = &rig.cluster.nodes()[0];
+    rig.cluster.enter_by(first)?;
+    check(same.is_ok(), "ours, and what kube-proxy does not say", &(differ, theirs))
+}
+
+/// The Services, and a pod on each host that any of them has.
+fn services(rig: &Rig<'_>) -> Result<Vec<Value>, Failed> {
+    let mut pods: BTreeMap<&str, Value> = BTreeMap::new();
+    let mut services = Vec::new();
+    for (tried, node_port) in SERVICES.iter().zip(FIRST_NODE_PORT..) {
+        let name = tried.name;
+        let ports = ["TCP", "UDP"].map(|proto| {
+            let name = proto.to_lowercase();
+            json!({
+                "name": name, "protocol": proto,
+                "port": PORT, "targetPort": TARGET, "nodePort": node_port,
+            })
+        });
+        let selector = json!({ name: "yes" });
+        let mut spec = json!({ "type": "NodePort", "selector": selector, "ports": ports });
+        if let Some((field, word)) = tried.field {
+            spec[field] = word.into();
+        }
+        services.push(service(name, &spec));
+        for &host in tried.pods {
+            let pod = pods.entry(host).or_insert_with(|| pod("peer", rig.cluster.pod(host)));
+            pod["metadata"]["labels"][name] = "yes".into();
+        }
+    }
+    rig.apply(&services)?;
+    rig.apply(&pods.into_values().collect::<Vec<_>>())?;
+    Ok(services)
+}
+
+/// What is dialled: ClusterIPs, a port they do not have, and node ports.
+fn targets(
+    rig: &Rig<'_>,
+    node: &Host,
+    services: &[Value],
+) -> Result<Vec<(usize, SocketAddr)>, Failed> {
+    let mut targets = Vec::new();
+    for ((place, service), node_port) in services.iter().enumerate().zip(FIRST_NODE_PORT..) {
+        let at = rig.addresses(service)?;
+        targets.extend(at.map(|at| (place, at)));
+        targets.extend(Family::BOTH.map(|family| (place, at_node(node, family, node_port))));
+    }
+    let other = rig.addresses(&services[0])?.map(|at| SocketAddr::new(at.ip(), PORT + 1));
+    targets.extend(other.map(|at| (SERVICES.len(), at)));
+    Ok(targets)
+}
+
+fn verdicts(rig: &Rig<'_>, node: &Host, targets: &[(usize, SocketAddr)]) -> Verdicts {
+    let clients = [rig.cluster.pod("d2"), node, rig.cluster.outside()];
+    let each = clients.into_iter().flat_map(|client| targets.iter().map(move |it| (client, it.1)));
+    each.map(|(client, to)| ((client.name().to_owned(), to), who(client, to))).collect()
+}
+
+/// Whether a pod of the node reaches each Service as it will in the end.
+fn is_complete(verdicts: &Verdicts, targets: &[(usize, SocketAddr)]) -> bool {
+    targets.iter().filter(|(_, to)| to.port() == PORT).all(|(place, to)| {
+        let seen = verdicts.get(&("d2".to_owned(), *to));
+        let reached = SERVICES[*place].reached.iter().copied();
+        seen.is_some_and(|seen| seen.iter().map(String::as_str).eq(reached))
+    })
+}
+
+/// kube-proxy refuses by ICMP, whose rate the kernel limits: some refusals are never heard of.
+fn without_lost_refusals(seen: &mut BTreeSet<String>) {
+    if seen.contains("refused") {
+        seen.remove("dropped");
+    }
+}
+
+/// A kube-proxy in nftables mode on a node, until it is dropped; its rules stay.
+struct KubeProxy(Child);
+
+impl KubeProxy {
+    fn start(rig: &Rig<'_>, node: &Host) -> Result<Self, LabError> {
+        let mut command = rig.plane.command("kube-proxy");
+        command.arg("--kubeconfig").arg(rig.plane.kubeconfig(User::KubeProxy)).args([
+            "--proxy-mode=nftables",
+            "--detect-local-mode=NodeCIDR",
+            "--nodeport-addresses=primary",
+            // The machine's, not the namespace's.
+            "--conntrack-max-per-core=0",
+            "--hostname-override",
+            node.name(),
+        ]);
+        let log = rig.root.join("kube-proxy.log");
+        let log = File::create(&log).map_err(|source| LabError::Io {
+            doing: format!("creating {}", log.display()),
+            source,
+        })?;
+        Ok(Self(node.spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log))?))
+    }
+}
+
+impl Drop for KubeProxy {
+    fn drop(&mut self) {
+        // Either may fail only because it is gone already.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
