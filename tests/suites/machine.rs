@@ -362,6 +362,10 @@ impl Kernel for Counting {
         self.fake.list(tables)
     }
 
+    fn has_table(&mut self, table: &TableId) -> Result<bool, ListError> {
+        self.fake.has_table(table)
+    }
+
     fn commit(&mut self, batch: &Batch<Sealed>) -> Result<Receipt, CommitError> {
         self.transactions.push((true, batch.op_count()));
         self.fake.commit(batch)
