@@ -300,7 +300,7 @@ fn say(report: &Report, now: Moment) {
         }
         Report::Stuck { why } => error!("{why}"),
         Report::Drift { ops } => {
-            warn!(ops, "somebody else changed our tables; repairing them");
+            warn!(ops, "somebody else changed our tables, or brought kube-proxy's back; repairing");
         }
         Report::Notes(notes) => report_notes(notes),
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 use closeby::compile::Generation;
 use closeby::model::{Change, HostAddresses, Kind, NodeName};
+use closeby::render::tables::superseded_ids;
 use closeby::sync::run::{Event, run};
 use closeby::sync::{Input, Machine, Moment, Pace, Report};
 use closeby_nft::fake::{Fake, Fault};
@@ -65,6 +66,46 @@ fn a_repair_does_not_wait_for_min_sync_period() {
     world.settle(FEW);
     assert!(world.now.0 - damaged.0 <= Duration::from_millis(100), "{:?}", world.now);
     assert_eq!(drifts(&world), 1);
+}
+
+/// Which of kube-proxy's tables the kernel has.
+fn superseded(world: &World) -> Vec<TableId> {
+    let tables = &world.kernel.ruleset().tables;
+    superseded_ids().into_iter().filter(|id| tables.contains_key(id)).collect()
+}
+
+#[test]
+fn kube_proxys_tables_go_in_the_transaction_that_brings_ours() {
+    let mut world = World::new(Duration::ZERO, usize::MAX);
+    world.foreign(Foreign::KubeProxy);
+    world.change(&objects());
+    while !superseded(&world).is_empty() {
+        assert_eq!(superseded(&world), superseded_ids());
+        assert_eq!(ours(world.kernel.ruleset()), Ruleset::default());
+        assert!(world.is_waiting());
+        world.answer();
+    }
+    assert_eq!(ours(world.kernel.ruleset()), world.wanted());
+    assert_eq!(world.kernel.commit_count(), 1);
+    world.foreign(Foreign::KubeProxy);
+    world.settle(FEW);
+    assert_eq!((superseded(&world), drifts(&world)), (Vec::new(), 1), "they came back");
+}
+
+/// A load in parts would take them away before ours are live.
+#[test]
+fn kube_proxys_tables_stay_where_one_datagram_cannot_take_ours() {
+    let mut world = World::new(Duration::ZERO, LIMIT);
+    world.foreign(Foreign::KubeProxy);
+    world.change(&objects());
+    world.pass(SECOND);
+    while world.is_waiting() {
+        world.answer();
+    }
+    assert_eq!(superseded(&world), superseded_ids());
+    assert_eq!(ours(world.kernel.ruleset()), Ruleset::default());
+    let told = failures(&world);
+    assert!(told.iter().any(|why| why.contains("in one transaction")), "{told:?}");
 }
 
 #[test]
