@@ -20,6 +20,7 @@ use nix::sys::signal::{SigSet, Signal};
 use tracing::{debug, error, info, warn};
 
 use crate::config::{self, Settings};
+use crate::handover::{self, Clear, HandoverError};
 use crate::host::{AddressError, AddressWatch, Lock, LockError, families, probe};
 use crate::model::{Change, NodeName, Note};
 use crate::serve::HealthListeners;
@@ -47,6 +48,9 @@ pub enum DaemonError {
     /// Another agent runs here, or cannot be ruled out.
     #[error(transparent)]
     Lock(#[from] LockError),
+    /// A kube-proxy runs here, or left what may not be beside our rules.
+    #[error(transparent)]
+    Handover(#[from] HandoverError),
     /// This host's addresses cannot be read.
     #[error(transparent)]
     Addresses(#[from] AddressError),
@@ -88,7 +92,8 @@ pub fn daemon(options: Options<'_>) -> Result<(), DaemonError> {
     let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
     signals.thread_block().map_err(|errno| host_error("signals", errno))?;
     let _lock = Lock::take()?;
-    let mut kernel = Netlink::open().map_err(|error| DaemonError::Unable(error.to_string()))?;
+    handover::refuse_beside_kube_proxy()?;
+    let mut kernel = netlink()?;
     let families = usable_families(&mut kernel)?;
 
     let mut folder = Folder::open(options.manifests)?;
@@ -104,9 +109,10 @@ pub fn daemon(options: Options<'_>) -> Result<(), DaemonError> {
     let (stop, stopped) = nix::unistd::pipe().map_err(|errno| host_error("pipe", errno))?;
     let (on_signal, on_swept) = (events.clone(), events.clone());
     spawn("signals", move || wait_for_signal(signals, &on_signal, stopped))?;
-    if !options.once {
-        let (on_address, until) = (events.clone(), stop.try_clone());
-        let until = until.map_err(|source| DaemonError::Host { what: "pipe", source })?;
+    if options.once {
+        handover::expect_clear(&mut kernel)?;
+    } else {
+        let (on_address, until, until_clear) = (events.clone(), another(&stop)?, another(&stop)?);
         spawn("addresses", move || follow_addresses(addresses, &until, &on_address))?;
         spawn("manifests", move || {
             follow(watch, &stop, &mut |changed| {
@@ -120,6 +126,12 @@ pub fn daemon(options: Options<'_>) -> Result<(), DaemonError> {
                 }
             });
         })?;
+        // Meanwhile the others read on: what is committed first is the newest.
+        if handover::wait_until_clear(&mut kernel, &until_clear) == Clear::Stopped {
+            return Ok(());
+        }
+        let mut beside = netlink()?;
+        spawn("leftovers", move || handover::watch(&mut beside, &until_clear))?;
     }
     let sweeper = Sweeper::start(on_swept)?;
     work(options, kernel, families, &inbox, sweeper)
@@ -276,6 +288,14 @@ fn spawn(
 ) -> Result<JoinHandle<()>, DaemonError> {
     let spawned = thread::Builder::new().name(name.to_owned()).spawn(body);
     spawned.map_err(|source| DaemonError::Host { what: "threads", source })
+}
+
+fn netlink() -> Result<Netlink, DaemonError> {
+    Netlink::open().map_err(|error| DaemonError::Unable(error.to_string()))
+}
+
+fn another(stop: &OwnedFd) -> Result<OwnedFd, DaemonError> {
+    stop.try_clone().map_err(|source| DaemonError::Host { what: "pipe", source })
 }
 
 fn host_error(what: &'static str, errno: nix::errno::Errno) -> DaemonError {

@@ -10,6 +10,7 @@ use closeby::cli::{Cli, Command, InputArgs, LogFormat, Output, Run};
 use closeby::config::{ConfigError, Settings};
 use closeby::daemon::{DaemonError, Options, daemon};
 use closeby::explain::{Question, explain};
+use closeby::handover::{self, HandoverError};
 use closeby::model::NodeName;
 use closeby::offline::View;
 use tracing_subscriber::EnvFilter;
@@ -61,10 +62,12 @@ fn code(error: &anyhow::Error) -> u8 {
     if error.is::<ConfigError>() || error.is::<Usage>() {
         return USAGE;
     }
-    match error.downcast_ref() {
-        Some(DaemonError::Unable(_) | DaemonError::Lock(_)) => UNABLE,
-        _ => FAILED,
-    }
+    let is_unable = match error.downcast_ref() {
+        Some(DaemonError::Unable(_) | DaemonError::Lock(_)) => true,
+        Some(DaemonError::Handover(error)) => error.is_unable(),
+        _ => error.downcast_ref().is_some_and(HandoverError::is_unable),
+    };
+    if is_unable { UNABLE } else { FAILED }
 }
 
 /// A flag that is missing.
@@ -74,6 +77,12 @@ struct Usage(&'static str);
 
 fn run(args: &Run) -> anyhow::Result<()> {
     start_log(args.log_format);
+    if args.cleanup {
+        for table in handover::cleanup()? {
+            tracing::info!("deleted the table {table}");
+        }
+        return Ok(());
+    }
     let settings = settings(&args.input)?;
     for line in &settings.ignored {
         tracing::warn!("{line}");

@@ -2,8 +2,11 @@
 
 pub mod addresses;
 pub mod kernel;
+pub mod kube_proxy;
+pub mod leftovers;
 pub mod lock;
 pub mod probe;
+pub mod traces;
 
 pub use addresses::{AddressError, AddressWatch};
 pub use kernel::families;
