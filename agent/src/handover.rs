@@ -1,8 +1,8 @@
 //! The hand-over between a kube-proxy and us, in both directions.
 //!
 //! - One that runs beside us is refused.
-//! - Tables of its nftables mode need nothing here: they go in the transaction
-//!   that makes ours live (`render::tables::superseded_ids`).
+//! - Tables of its nftables mode need nothing here: they go as soon as ours are
+//!   live (`render::tables::superseded_ids`).
 //! - Rules of its iptables and IPVS modes are waited for before the first
 //!   transaction, because taking them away takes programs that we do not have.
 //!   Once ours are in, also an earlier agent's, they stay and are kept up to

@@ -7,11 +7,8 @@ use nix::errno::Errno;
 
 use crate::batch::{Batch, Sealed};
 use crate::delta::{Delta, Verb};
-use crate::name::Name;
-use crate::ruleset::{Chain, Ruleset, Table, TableId};
-use crate::statement::Statement;
+use crate::ruleset::{Ruleset, TableId};
 use crate::types::GenId;
-use crate::wire::FOREIGN_HOOK;
 
 /// nf_tables of one network namespace.
 pub trait Kernel {
@@ -59,18 +56,6 @@ pub struct Listing {
     pub ruleset: Ruleset,
     /// The generation it is from.
     pub gen_id: GenId,
-}
-
-impl Listing {
-    /// Adds a table that is there and was not read. It is taken to be one that
-    /// packets enter, so that it goes in one transaction with what takes its
-    /// place, or stays.
-    pub fn add_unread(&mut self, id: TableId) {
-        let rules = vec![vec![Statement::Unknown(Vec::new())]];
-        let entered = Chain { hook: Some(FOREIGN_HOOK), rules };
-        let chains = [(Name::from("unread"), entered)].into_iter().collect();
-        self.ruleset.tables.insert(id, Table { chains, ..Table::default() });
-    }
 }
 
 /// Proof that a transaction is in the kernel.

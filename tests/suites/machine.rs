@@ -74,38 +74,26 @@ fn superseded(world: &World) -> Vec<TableId> {
     superseded_ids().into_iter().filter(|id| tables.contains_key(id)).collect()
 }
 
+/// Whether ours come at once or in parts.
 #[test]
-fn kube_proxys_tables_go_in_the_transaction_that_brings_ours() {
-    let mut world = World::new(Duration::ZERO, usize::MAX);
-    world.foreign(Foreign::KubeProxy);
-    world.change(&objects());
-    while !superseded(&world).is_empty() {
-        assert_eq!(superseded(&world), superseded_ids());
-        assert_eq!(ours(world.kernel.ruleset()), Ruleset::default());
-        assert!(world.is_waiting());
-        world.answer();
+fn kube_proxys_tables_go_once_ours_are_live() {
+    for (limit, transactions) in [(usize::MAX, 2..=2), (LIMIT, 3..=FEW)] {
+        let mut world = World::new(Duration::ZERO, limit);
+        world.foreign(Foreign::KubeProxy);
+        world.change(&objects());
+        let mut is_live = false;
+        while !superseded(&world).is_empty() {
+            assert_eq!(superseded(&world), superseded_ids());
+            assert!(world.is_waiting(), "{:?}", world.reports);
+            is_live = ours(world.kernel.ruleset()) == world.wanted();
+            world.answer();
+        }
+        assert!(is_live, "nobody served");
+        assert!(transactions.contains(&world.kernel.commit_count()));
+        world.foreign(Foreign::KubeProxy);
+        world.settle(FEW);
+        assert_eq!((superseded(&world), drifts(&world)), (Vec::new(), 1), "they came back");
     }
-    assert_eq!(ours(world.kernel.ruleset()), world.wanted());
-    assert_eq!(world.kernel.commit_count(), 1);
-    world.foreign(Foreign::KubeProxy);
-    world.settle(FEW);
-    assert_eq!((superseded(&world), drifts(&world)), (Vec::new(), 1), "they came back");
-}
-
-/// A load in parts would take them away before ours are live.
-#[test]
-fn kube_proxys_tables_stay_where_one_datagram_cannot_take_ours() {
-    let mut world = World::new(Duration::ZERO, LIMIT);
-    world.foreign(Foreign::KubeProxy);
-    world.change(&objects());
-    world.pass(SECOND);
-    while world.is_waiting() {
-        world.answer();
-    }
-    assert_eq!(superseded(&world), superseded_ids());
-    assert_eq!(ours(world.kernel.ruleset()), Ruleset::default());
-    let told = failures(&world);
-    assert!(told.iter().any(|why| why.contains("in one transaction")), "{told:?}");
 }
 
 #[test]

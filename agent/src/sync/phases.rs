@@ -24,6 +24,7 @@ use closeby_nft::delta::{Delta, Op, Verb};
 use closeby_nft::{Data, Key, Name, Ruleset, TableId};
 
 use self::moments::Part;
+use crate::render::tables::superseded_ids;
 
 /// The parts, in the order of their transactions; any may be empty.
 #[derive(Debug, Default)]
@@ -41,8 +42,21 @@ pub struct Phases {
 impl Phases {
     /// The parts of `delta`. One that makes or deletes tables, or makes a set
     /// anew, is not divided: its chains need the sets, and its sets the chains.
+    ///
+    /// kube-proxy's tables go last in any case: where they go with the
+    /// transaction that brings ours, a packet that is between our chain and
+    /// theirs of one hook at that moment meets neither.
     #[must_use]
     pub fn of(delta: Delta, installed: &Ruleset) -> Self {
+        let superseded = superseded_ids();
+        let (theirs, ops): (Vec<Op>, _) =
+            delta.ops.into_iter().partition(|op| superseded.contains(&op.table));
+        let mut phases = Self::of_ours(Delta { ops }, installed);
+        phases.contract.ops.extend(theirs);
+        phases
+    }
+
+    fn of_ours(delta: Delta, installed: &Ruleset) -> Self {
         if delta.ops.iter().any(|op| is_structural(op, &delta)) {
             return Self { change: delta, ..Self::default() };
         }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use closeby_nft::Kernel;
 use closeby_nft::kernel::{CommitError, ListError, Listing, Receipt};
+use closeby_nft::{Kernel, Table};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::effect::{Effect, Input, Report, SweepJob};
@@ -98,7 +98,8 @@ pub fn list(kernel: &mut dyn Kernel) -> Result<Listing, ListError> {
     // One that comes or goes from here on shows in the count of transactions.
     for id in superseded_ids() {
         if kernel.has_table(&id)? {
-            listing.add_unread(id);
+            // To delete it takes no more than its name.
+            listing.ruleset.tables.insert(id, Table::default());
         }
     }
     Ok(listing)

@@ -1,9 +1,8 @@
 //! What others put into our table is listed as something that is not ours, and
 //! the next difference removes it.
 
-use closeby_nft::kernel::Listing;
 use closeby_nft::wire::FOREIGN_HOOK;
-use closeby_nft::{Family, GenId, Kernel as _, Name, Ruleset, Statement, TableId};
+use closeby_nft::{Family, Kernel as _, Name, Ruleset, Statement, Table, TableId};
 use closeby_tests::{nft, rulesets};
 
 /// All that we would not write, under names that we use and others.
@@ -92,9 +91,8 @@ pub(crate) fn chains_of_any_table_are_named() {
 pub(crate) fn a_table_that_was_not_read_goes_whole() {
     let (mut kernel, sample) = (super::netlink(), rulesets::sample());
     nft::load(ILLEGIBLE).unwrap();
-    let mut listing = Listing { ruleset: Ruleset::default(), gen_id: GenId(0) };
-    Family::BOTH.into_iter().for_each(|family| listing.add_unread(nat(family)));
-    super::converge(&mut kernel, &listing.ruleset, &sample);
+    let unread = Family::BOTH.map(|family| (nat(family), Table::default()));
+    super::converge(&mut kernel, &Ruleset { tables: unread.into() }, &sample);
     assert_eq!(super::list(&mut kernel, &sample), sample);
     assert!(Family::BOTH.iter().all(|family| !kernel.has_table(&nat(*family)).unwrap()));
     super::converge(&mut kernel, &sample, &Ruleset::default());

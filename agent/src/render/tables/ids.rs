@@ -18,8 +18,7 @@ pub fn table_ids() -> [TableId; 2] {
 }
 
 /// kube-proxy's tables (nftables mode, every version). No ruleset of ours has
-/// them: no packet may meet both them and ours, so they go in the transaction
-/// that makes ours live.
+/// them, so they go as soon as ours are live.
 #[must_use]
 pub fn superseded_ids() -> [TableId; 2] {
     Family::BOTH.map(|family| TableId { family, name: Name::from("kube-proxy") })
