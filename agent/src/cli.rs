@@ -10,10 +10,12 @@ use crate::explain::Destination;
 /// What the exit codes mean, at the end of every help.
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  done; with --once, the kernel has what the objects say
+  0  done; with --once, the kernel has what the objects say; with --cleanup,
+     it has nothing of ours
   1  failed: the message names the step, the object and what to do
   2  wrong flags, no source of objects, or a configuration or kubeconfig that cannot be used
-  3  not here: a privilege or a kernel feature is missing, or an agent runs already
+  3  not here: a privilege or a kernel feature is missing, an agent or a kube-proxy
+     runs already, or with --once a kube-proxy left rules behind
 ";
 
 /// Keeps Kubernetes Service traffic close by: a node agent in the place of
@@ -54,6 +56,10 @@ pub struct Run {
     /// After it, CAP_NET_ADMIN is all that the agent needs.
     #[arg(long, conflicts_with = "once")]
     pub init_only: bool,
+    /// Remove the rules of closeby, and those that kube-proxy's nftables mode
+    /// left, then exit. Nothing else is touched.
+    #[arg(long, conflicts_with_all = ["once", "init_only"])]
+    pub cleanup: bool,
     /// Log format.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,

@@ -20,6 +20,7 @@ use nix::unistd::{SysconfVar, sysconf};
 use tracing::{debug, error, info, warn};
 
 use crate::config::{self, Settings};
+use crate::handover::{self, Clear, HandoverError};
 use crate::host::sysctls;
 use crate::host::{AddressError, AddressWatch, Lock, LockError, families, probe};
 use crate::model::{Change, NodeName, Note};
@@ -54,6 +55,9 @@ pub enum DaemonError {
     /// Another agent runs here, or cannot be ruled out.
     #[error(transparent)]
     Lock(#[from] LockError),
+    /// A kube-proxy runs here, or left what may not be beside our rules.
+    #[error(transparent)]
+    Handover(#[from] HandoverError),
     /// This host's addresses cannot be read.
     #[error(transparent)]
     Addresses(#[from] AddressError),
@@ -104,7 +108,8 @@ pub fn daemon(options: Options) -> Result<(), DaemonError> {
     let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
     signals.thread_block().map_err(|errno| host_error("signals", errno))?;
     let _lock = Lock::take()?;
-    let mut kernel = Netlink::open().map_err(|error| DaemonError::Unable(error.to_string()))?;
+    handover::refuse_beside_kube_proxy()?;
+    let mut kernel = netlink()?;
     let families = usable_families(&mut kernel)?;
     for unset in set_up_host(&options.settings)? {
         warn!("{unset}");
@@ -116,12 +121,22 @@ pub fn daemon(options: Options) -> Result<(), DaemonError> {
     let (stop, stopped) = nix::unistd::pipe().map_err(|errno| host_error("pipe", errno))?;
     let (on_signal, on_swept) = (events.clone(), events.clone());
     spawn("signals", move || wait_for_signal(signals, &on_signal, stopped))?;
-    if !options.once {
-        let (on_address, until) = (events.clone(), stop.try_clone());
-        let until = until.map_err(|source| DaemonError::Host { what: "pipe", source })?;
+    let until_clear = another(&stop)?;
+    if options.once {
+        handover::expect_clear(&mut kernel)?;
+    } else {
+        let (on_address, until) = (events.clone(), another(&stop)?);
         spawn("addresses", move || follow_addresses(addresses, &until, &on_address))?;
     }
     options.source.start(&options.node, options.once, stop, events)?;
+    if !options.once {
+        // Meanwhile the others read on: what is committed first is the newest.
+        if handover::wait_until_clear(&mut kernel, &until_clear) == Clear::Stopped {
+            return Ok(());
+        }
+        let mut beside = netlink()?;
+        spawn("leftovers", move || handover::watch(&mut beside, &until_clear))?;
+    }
     let sweeper = Sweeper::start(on_swept)?;
     work(options, kernel, families, &inbox, sweeper)
 }
@@ -283,6 +298,14 @@ impl From<StartError> for DaemonError {
     }
 }
 
+fn netlink() -> Result<Netlink, DaemonError> {
+    Netlink::open().map_err(|error| DaemonError::Unable(error.to_string()))
+}
+
+fn another(stop: &OwnedFd) -> Result<OwnedFd, DaemonError> {
+    stop.try_clone().map_err(|source| DaemonError::Host { what: "pipe", source })
+}
+
 fn host_error(what: &'static str, errno: nix::errno::Errno) -> DaemonError {
     DaemonError::Host { what, source: errno.into() }
 }
@@ -305,7 +328,7 @@ fn say(report: &Report, now: Moment) {
         }
         Report::Stuck { why } => error!("{why}"),
         Report::Drift { ops } => {
-            warn!(ops, "somebody else changed our tables; repairing them");
+            warn!(ops, "somebody else changed our tables, or brought kube-proxy's back; repairing");
         }
         Report::Notes(notes) => report_notes(notes),
     }

@@ -17,6 +17,7 @@ pub mod config;
 pub mod daemon;
 pub mod explain;
 pub mod fastpath;
+pub mod handover;
 pub mod host;
 pub mod model;
 pub mod offline;

@@ -10,6 +10,7 @@ use closeby::cli::{Cli, Command, InputArgs, LogFormat, Output, Run};
 use closeby::config::{ConfigError, Settings};
 use closeby::daemon::{DaemonError, Options, Source, daemon, init};
 use closeby::explain::{Question, explain};
+use closeby::handover::{self, HandoverError};
 use closeby::model::NodeName;
 use closeby::offline::View;
 use closeby::watch::api::{Access, AccessError, listing::Guard};
@@ -69,6 +70,8 @@ fn code(error: &anyhow::Error) -> u8 {
     match error.downcast_ref() {
         Some(DaemonError::Access(_)) => USAGE,
         Some(DaemonError::Unable(_) | DaemonError::Lock(_)) => UNABLE,
+        Some(DaemonError::Handover(error)) if error.is_unable() => UNABLE,
+        _ if error.downcast_ref().is_some_and(HandoverError::is_unable) => UNABLE,
         _ => FAILED,
     }
 }
@@ -80,6 +83,12 @@ struct Usage(&'static str);
 
 fn run(args: &Run) -> anyhow::Result<()> {
     start_log(args.log_format);
+    if args.cleanup {
+        for table in handover::cleanup()? {
+            tracing::info!("deleted the table {table}");
+        }
+        return Ok(());
+    }
     let settings = settings(&args.input)?;
     for line in &settings.ignored {
         tracing::warn!("{line}");

@@ -155,6 +155,10 @@ impl Kernel for Fake {
         Ok(Listing { ruleset: Ruleset { tables }, gen_id: self.gen_id })
     }
 
+    fn has_table(&mut self, table: &TableId) -> Result<bool, ListError> {
+        Ok(self.ruleset.tables.contains_key(table))
+    }
+
     fn commit(&mut self, batch: &Batch<Sealed>) -> Result<Receipt, CommitError> {
         self.commit_count += 1;
         let fault = self.faults.pop_front();

@@ -27,6 +27,12 @@ pub trait Kernel {
     /// When the kernel cannot be asked, or answers what cannot be read.
     fn list(&mut self, tables: &[TableId]) -> Result<Listing, ListError>;
 
+    /// Whether this table is there, whatever it holds and whoever made it.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    fn has_table(&mut self, table: &TableId) -> Result<bool, ListError>;
+
     /// Commits a transaction: all of it or nothing.
     ///
     /// # Errors

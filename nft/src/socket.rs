@@ -10,22 +10,21 @@
 //! lost.
 
 pub mod channel;
-
-use std::collections::BTreeMap;
+mod listing;
 
 use nix::errno::Errno;
 
 pub use channel::{Channel, OpenError};
 
 use crate::batch::{Batch, Sealed};
-use crate::elements::Elements;
 use crate::kernel::{CommitError, Kernel, ListError, Listing, Receipt, Refusal};
+use crate::name::Name;
 use crate::nfnl::{self, Message};
-use crate::ruleset::{Chain, Ruleset, Set, Table, TableId};
-use crate::types::GenId;
-use crate::wire::consts::{chain, elem, msg, rule, set, table};
-use crate::wire::decode::{self, DecodeError};
-use crate::wire::encode::begin_request;
+use crate::ruleset::TableId;
+use crate::types::{Family, GenId};
+use crate::wire::consts::msg;
+use crate::wire::decode;
+use listing::{Failure, Request};
 
 /// Room for the refusals of a whole transaction: one of them takes about 1 KiB.
 const RECEIVE_BUFFER: usize = 16 * 1024 * 1024;
@@ -50,12 +49,28 @@ impl Netlink {
         let channel = Channel::open(RECEIVE_BUFFER)?;
         Ok(Self { channel, next_request: FIRST_REQUEST })
     }
+
+    /// The chains of all tables of a family, whoever made them, each with its
+    /// table; those that live inside a rule and those without a legible name
+    /// are passed over. Nothing else of them is read.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked, or others keep committing.
+    pub fn chains(&mut self, family: Family) -> Result<Vec<(TableId, Name)>, ListError> {
+        for _ in 0..LIST_ATTEMPTS {
+            match self.chains_once(family) {
+                Err(Failure::Interrupted) => {}
+                outcome => return outcome.map_err(Failure::into_list_error),
+            }
+        }
+        Err(ListError::Restless(LIST_ATTEMPTS))
+    }
 }
 
 impl Kernel for Netlink {
     fn generation(&mut self) -> Result<GenId, ListError> {
         let mut found = None;
-        let request = Request { kind: msg::GETGEN, dump: false, names: &[], table: None };
+        let request = Request { kind: msg::GETGEN, dump: false, names: &[], family: None };
         self.ask(&request, |message| {
             found = Some(decode::gen_id(message)?);
             Ok(())
@@ -82,6 +97,10 @@ impl Kernel for Netlink {
         Err(ListError::Restless(LIST_ATTEMPTS))
     }
 
+    fn has_table(&mut self, table: &TableId) -> Result<bool, ListError> {
+        self.is_there(table).map_err(Failure::into_list_error)
+    }
+
     fn commit(&mut self, batch: &Batch<Sealed>) -> Result<Receipt, CommitError> {
         self.transact(batch, batch.bytes())?;
         let gen_id = self.generation().map_err(|_| CommitError::Unknown(Errno::EIO))?;
@@ -94,161 +113,6 @@ impl Kernel for Netlink {
 
     fn send_limit(&self) -> usize {
         self.channel.send_limit()
-    }
-}
-
-/// A request that is no transaction.
-struct Request<'a> {
-    kind: u8,
-    /// Whether everything is asked for, or one thing.
-    dump: bool,
-    table: Option<&'a TableId>,
-    /// Which attribute has which name.
-    names: &'a [(u16, &'a str)],
-}
-
-/// Why a request has no answer.
-enum Failure {
-    /// Somebody committed while it was answered.
-    Interrupted,
-    /// The kernel's or the socket's error.
-    Errno(Errno),
-    /// The answer makes no sense.
-    Garbled(DecodeError),
-    /// The answer has no end.
-    Unfinished,
-}
-
-impl From<DecodeError> for Failure {
-    fn from(error: DecodeError) -> Self {
-        Self::Garbled(error)
-    }
-}
-
-impl Failure {
-    fn into_list_error(self) -> ListError {
-        match self {
-            Self::Errno(Errno::EPERM) => ListError::Denied,
-            Self::Errno(errno) => ListError::Socket(errno),
-            Self::Garbled(error) => ListError::Garbled(error.to_string()),
-            Self::Unfinished => ListError::Garbled("it has no end".to_owned()),
-            Self::Interrupted => ListError::Restless(1),
-        }
-    }
-}
-
-/// Listing.
-impl Netlink {
-    /// Sends a request and hands over each message of the answer.
-    fn ask(
-        &mut self,
-        request: &Request<'_>,
-        mut each: impl FnMut(&Message<'_>) -> Result<(), DecodeError>,
-    ) -> Result<(), Failure> {
-        let seq = self.next_request;
-        self.next_request = seq.checked_add(1).unwrap_or(FIRST_REQUEST);
-        let mut bytes = Vec::new();
-        let flags = if request.dump { nfnl::DUMP } else { nfnl::ACK };
-        let family = request.table.map(|table| table.family);
-        let message = begin_request(&mut bytes, request.kind, flags, seq, family);
-        for (attr, name) in request.names {
-            nfnl::put_str(&mut bytes, *attr, name);
-        }
-        nfnl::end_message(&mut bytes, &message);
-
-        self.channel.drain();
-        self.channel.send(&bytes).map_err(Failure::Errno)?;
-        loop {
-            let answer =
-                self.channel.receive().map_err(Failure::Errno)?.ok_or(Failure::Unfinished)?;
-            for message in nfnl::messages(answer) {
-                let message = message.map_err(DecodeError::from)?;
-                if message.seq != seq {
-                    continue;
-                }
-                if message.flags & nfnl::DUMP_INTR != 0 {
-                    return Err(Failure::Interrupted);
-                }
-                match message.kind {
-                    nfnl::MSG_DONE => return Ok(()),
-                    nfnl::MSG_ERROR => {
-                        return match nfnl::verdict(&message).map_err(DecodeError::from)?.errno {
-                            0 => Ok(()),
-                            errno => Err(Failure::Errno(Errno::from_raw(errno))),
-                        };
-                    }
-                    _ => each(&message)?,
-                }
-            }
-        }
-    }
-
-    fn list_once(&mut self, tables: &[TableId]) -> Result<Ruleset, Failure> {
-        let mut ruleset = Ruleset::default();
-        for id in tables {
-            let names = [(table::NAME, id.name.as_str())];
-            let request =
-                Request { kind: msg::GETTABLE, dump: false, table: Some(id), names: &names };
-            match self.ask(&request, |_| Ok(())) {
-                Err(Failure::Errno(Errno::ENOENT)) => continue,
-                other => other?,
-            }
-            let listed = self.list_table(id)?;
-            ruleset.tables.insert(id.clone(), listed);
-        }
-        Ok(ruleset)
-    }
-
-    fn list_table(&mut self, id: &TableId) -> Result<Table, Failure> {
-        let mut chains = BTreeMap::new();
-        let mut sets = BTreeMap::new();
-        let dump = |kind, names| Request { kind, dump: true, table: Some(id), names };
-        // The kernel filters chains by family alone.
-        let names = [(chain::TABLE, id.name.as_str())];
-        self.ask(&dump(msg::GETCHAIN, &names), |message| {
-            if let Some((table, name, hook)) = decode::chain(message)?
-                && table == *id
-            {
-                chains.insert(name, Chain { hook, rules: Vec::new() });
-            }
-            Ok(())
-        })?;
-        let names = [(rule::TABLE, id.name.as_str())];
-        self.ask(&dump(msg::GETRULE, &names), |message| {
-            let (table, chain, rule) = decode::rule(message)?;
-            if let Some(chain) = chains.get_mut(&chain)
-                && table == *id
-            {
-                chain.rules.push(rule);
-            }
-            Ok(())
-        })?;
-        let names = [(set::TABLE, id.name.as_str())];
-        self.ask(&dump(msg::GETSET, &names), |message| {
-            if let Some((table, name, spec)) = decode::set(message)?
-                && table == *id
-            {
-                sets.insert(name, Set { spec, elements: Elements::new() });
-            }
-            Ok(())
-        })?;
-        // One not ours is replaced with all it holds; what packets fill is theirs.
-        for (name, set) in &mut sets {
-            if !set.spec.key.is_empty() && !set.spec.dynamic {
-                self.list_elements(id, name.as_str(), set)?;
-            }
-        }
-        let (sets, chains) = (sets.into_iter().collect(), chains.into_iter().collect());
-        Ok(Table { sets, chains })
-    }
-
-    fn list_elements(&mut self, id: &TableId, name: &str, set: &mut Set) -> Result<(), Failure> {
-        let names = [(elem::LIST_TABLE, id.name.as_str()), (elem::LIST_SET, name)];
-        let request = Request { kind: msg::GETSETELEM, dump: true, table: Some(id), names: &names };
-        self.ask(&request, |message| {
-            set.elements.extend(decode::elements(message)?);
-            Ok(())
-        })
     }
 }
 

@@ -14,6 +14,7 @@
 //!   connection tracking was swept for it;
 //! - who wakes it when it says so does not turn in circles.
 
+mod foreign;
 mod killed;
 mod owed;
 mod tables;
@@ -25,38 +26,23 @@ use closeby::compile::{Generation, compile_all};
 use closeby::model::{Change, Cluster, Node, NodeName};
 use closeby::render::Rendered;
 use closeby::render::tables::sizes::Sizes;
-use closeby::render::tables::table_ids;
+use closeby::render::tables::superseded_ids;
 use closeby::sync::effect::SweepJob;
+use closeby::sync::run;
 use closeby::sync::stages::Stage;
 use closeby::sync::{Effect, Input, Machine, Moment, Pace, Report};
+use closeby_nft::Ruleset;
 use closeby_nft::fake::Fake;
 use closeby_nft::kernel::{Kernel as _, ListError};
-use closeby_nft::{Data, Key, Name, Ruleset};
 
 use crate::small;
+pub use foreign::Foreign;
 use owed::Owed;
 pub use tables::ours;
 use tables::{met, others};
 
 /// How often the loop around the machine asks the kernel for its count.
 const POLL_EVERY: Duration = Duration::from_millis(50);
-
-/// What somebody else does to the kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Foreign {
-    /// Everything goes.
-    Flush,
-    /// One table of ours goes.
-    DeleteTable,
-    /// Some elements of ours go.
-    DeleteElements,
-    /// An element comes to a set of ours.
-    AddElement,
-    /// A base chain of ours loses its rules.
-    FlushChain,
-    /// Something happens in a table of theirs.
-    Elsewhere,
-}
 
 /// A request to the kernel that is under way.
 #[derive(Debug)]
@@ -166,7 +152,7 @@ impl World {
     /// Somebody else commits.
     pub fn foreign(&mut self, what: Foreign) {
         let before = ours(self.kernel.ruleset());
-        self.kernel.foreign(|ruleset| edit(ruleset, what));
+        self.kernel.foreign(|ruleset| foreign::edit(ruleset, what));
         let after = ours(self.kernel.ruleset());
         self.is_tainted |= before != after;
         self.had.push(after);
@@ -192,7 +178,7 @@ impl World {
             Request::List => {
                 let listed = match self.list_faults.pop_front() {
                     Some(error) => Err(error),
-                    None => self.kernel.list(&table_ids()),
+                    None => run::list(&mut self.kernel),
                 };
                 self.step(Input::Listed(listed));
             }
@@ -281,11 +267,16 @@ impl World {
         panic!("not settled after {most} steps at {:?}; last report: {told:?}", self.now);
     }
 
-    /// Whether the kernel has what the cluster says, and readers see it.
+    /// Whether the kernel has what the cluster says and nothing of kube-proxy's,
+    /// and readers see it.
     #[must_use]
     pub fn is_settled(&self) -> bool {
         let newest = self.machine.plan().map(|plan| plan.generation);
-        newest.is_some() && self.published == newest && ours(self.kernel.ruleset()) == self.wanted()
+        let tables = &self.kernel.ruleset().tables;
+        newest.is_some()
+            && self.published == newest
+            && !superseded_ids().iter().any(|id| tables.contains_key(id))
+            && ours(self.kernel.ruleset()) == self.wanted()
     }
 
     /// The tables for the cluster, from nothing.
@@ -345,42 +336,5 @@ impl World {
         assert!(self.published <= Some(generation), "{generation:?} after {:?}", self.published);
         self.published = Some(generation);
         self.had = vec![ours(self.kernel.ruleset())];
-    }
-}
-
-fn edit(ruleset: &mut Ruleset, what: Foreign) {
-    let [first, second] = table_ids();
-    match what {
-        Foreign::Flush => ruleset.tables.clear(),
-        Foreign::DeleteTable => drop(ruleset.tables.remove(&second)),
-        Foreign::Elsewhere => {
-            let id = closeby_nft::TableId { name: Name::from("theirs"), ..first };
-            let chains = &mut ruleset.tables.entry(id).or_default().chains;
-            let name = Name::from(format!("chain{}", chains.len() % 4).as_str());
-            if chains.remove(&name).is_none() {
-                chains.insert(name, closeby_nft::Chain::default());
-            }
-        }
-        Foreign::DeleteElements | Foreign::AddElement | Foreign::FlushChain => {
-            let Some(table) = ruleset.tables.get_mut(&first) else { return };
-            match what {
-                Foreign::AddElement => {
-                    if let Some(set) = table.sets.get_mut("vips") {
-                        let stranger = Key::new().addr([10, 0, 0, 99].into());
-                        set.elements.insert(stranger, Data::None);
-                    }
-                }
-                Foreign::FlushChain => {
-                    if let Some(chain) = table.chains.get_mut("nat-prerouting") {
-                        chain.rules.clear();
-                    }
-                }
-                _ => {
-                    if let Some(set) = table.sets.get_mut("endpoints") {
-                        set.elements.clear();
-                    }
-                }
-            }
-        }
     }
 }

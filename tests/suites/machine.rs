@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 use closeby::compile::Generation;
 use closeby::model::{Change, HostAddresses, Kind, NodeName};
+use closeby::render::tables::superseded_ids;
 use closeby::sync::run::{Event, run};
 use closeby::sync::{Input, Machine, Moment, Pace, Report};
 use closeby_nft::fake::{Fake, Fault};
@@ -65,6 +66,34 @@ fn a_repair_does_not_wait_for_min_sync_period() {
     world.settle(FEW);
     assert!(world.now.0 - damaged.0 <= Duration::from_millis(100), "{:?}", world.now);
     assert_eq!(drifts(&world), 1);
+}
+
+/// Which of kube-proxy's tables the kernel has.
+fn superseded(world: &World) -> Vec<TableId> {
+    let tables = &world.kernel.ruleset().tables;
+    superseded_ids().into_iter().filter(|id| tables.contains_key(id)).collect()
+}
+
+/// Whether ours come at once or in parts.
+#[test]
+fn kube_proxys_tables_go_once_ours_are_live() {
+    for (limit, transactions) in [(usize::MAX, 2..=2), (LIMIT, 3..=FEW)] {
+        let mut world = World::new(Duration::ZERO, limit);
+        world.foreign(Foreign::KubeProxy);
+        world.change(&objects());
+        let mut is_live = false;
+        while !superseded(&world).is_empty() {
+            assert_eq!(superseded(&world), superseded_ids());
+            assert!(world.is_waiting(), "{:?}", world.reports);
+            is_live = ours(world.kernel.ruleset()) == world.wanted();
+            world.answer();
+        }
+        assert!(is_live, "nobody served");
+        assert!(transactions.contains(&world.kernel.commit_count()));
+        world.foreign(Foreign::KubeProxy);
+        world.settle(FEW);
+        assert_eq!((superseded(&world), drifts(&world)), (Vec::new(), 1), "they came back");
+    }
 }
 
 #[test]
@@ -360,6 +389,10 @@ impl Kernel for Counting {
 
     fn list(&mut self, tables: &[TableId]) -> Result<Listing, ListError> {
         self.fake.list(tables)
+    }
+
+    fn has_table(&mut self, table: &TableId) -> Result<bool, ListError> {
+        self.fake.has_table(table)
     }
 
     fn commit(&mut self, batch: &Batch<Sealed>) -> Result<Receipt, CommitError> {

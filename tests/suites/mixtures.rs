@@ -46,9 +46,11 @@ fn fault(outcome: &Outcome, decisions: &[Decision; 2]) -> Option<String> {
         }
         (Fate::Forwarded | Fate::Delivered, None) => decisions.contains(&Decision::Pass),
         // Source ranges are asked before the class is looked up: who was let in
-        // by the old ones is told what the new class says to others.
+        // by the old ones is told what the new class says to others. A frontend
+        // that comes or goes may be one for some a moment before the rest.
         (Fate::Dropped { .. } | Fate::Rejected { .. }, _) => {
-            decisions.contains(&Decision::Drop) || decisions.contains(&Decision::Reject)
+            let refusals = [Decision::Drop, Decision::Reject, Decision::Pass];
+            refusals.iter().any(|refusal| decisions.contains(refusal))
         }
     };
     (!is_allowed)

@@ -41,12 +41,13 @@ enum Event {
     Pass(u64),
 }
 
-const FOREIGN: [Foreign; 6] = [
+const FOREIGN: [Foreign; 7] = [
     Foreign::Flush,
     Foreign::DeleteTable,
     Foreign::DeleteElements,
     Foreign::AddElement,
     Foreign::FlushChain,
+    Foreign::KubeProxy,
     Foreign::Elsewhere,
 ];
 

@@ -2,9 +2,12 @@
 
 pub mod addresses;
 pub mod kernel;
+pub mod kube_proxy;
+pub mod leftovers;
 pub mod lock;
 pub mod probe;
 pub mod sysctls;
+pub mod traces;
 
 pub use addresses::{AddressError, AddressWatch};
 pub use kernel::families;

@@ -32,7 +32,7 @@ pub enum Input {
 /// What is to be done.
 #[derive(Clone, Debug)]
 pub enum Effect {
-    /// List our tables; answer with [`Input::Listed`].
+    /// List our tables, and those that must go; answer with [`Input::Listed`].
     List,
     /// Commit this in one transaction; answer with [`Input::Committed`].
     Commit(Arc<Stage>),
@@ -92,7 +92,8 @@ pub enum Report {
         /// Why, and what to do.
         why: String,
     },
-    /// Somebody else changed our tables; they are repaired now.
+    /// Somebody else changed our tables, or brought kube-proxy's back; that is
+    /// undone now.
     Drift {
         /// How many operations the repair takes.
         ops: usize,

@@ -10,8 +10,8 @@
 //! - rules and chains are there before an element leads to them, and sets
 //!   before rules; kernels before 6.2, too, let go of a chain only some time
 //!   after the element that led to it is gone (k/k #122604);
-//! - elements come and go when [`moments`] says;
-//! - the rules that check source ranges change as [`ranges`] says.
+//! - elements come and go when `moments` says;
+//! - the rules that check source ranges change as `ranges` says.
 //!
 //! Held by `tests/suites/mixtures.rs`: every packet, every moment. One
 //! transaction at most takes effect during a packet's way: the next waits until
@@ -24,6 +24,8 @@ use closeby_nft::delta::{Delta, Op, Verb};
 use closeby_nft::{Data, Key, Name, Ruleset, TableId};
 
 use self::moments::Part;
+use crate::render::tables::sets::SetKind;
+use crate::render::tables::superseded_ids;
 
 /// The parts, in the order of their transactions; any may be empty.
 #[derive(Debug, Default)]
@@ -41,8 +43,21 @@ pub struct Phases {
 impl Phases {
     /// The parts of `delta`. One that makes or deletes tables, or makes a set
     /// anew, is not divided: its chains need the sets, and its sets the chains.
+    ///
+    /// kube-proxy's tables go last in any case: where they go with the
+    /// transaction that brings ours, a packet that is between our chain and
+    /// theirs of one hook at that moment meets neither.
     #[must_use]
     pub fn of(delta: Delta, installed: &Ruleset) -> Self {
+        let superseded = superseded_ids();
+        let (theirs, ops): (Vec<Op>, _) =
+            delta.ops.into_iter().partition(|op| superseded.contains(&op.table));
+        let mut phases = Self::of_ours(Delta { ops }, installed);
+        phases.contract.ops.extend(theirs);
+        phases
+    }
+
+    fn of_ours(delta: Delta, installed: &Ruleset) -> Self {
         if delta.ops.iter().any(|op| is_structural(op, &delta)) {
             return Self { change: delta, ..Self::default() };
         }
@@ -93,8 +108,12 @@ impl Phases {
     fn take_deleted(&mut self, op: &Op, set: &Name, keys: &[Key], delta: &Delta) {
         let replaced = keys_added(&op.table, set, delta);
         let is_gone = |key: &Key| keys.binary_search(key).is_ok() && !contains(&replaced, key);
-        let is_late =
-            |key: &Key| is_gone(key) && moments::goes(set, key, is_gone) == Part::Contract;
+        let instead = moments::instead_of(set).map(SetKind::name);
+        let instead = instead.as_ref().map(|other| keys_added(&op.table, other, delta));
+        let is_late = |key: &Key| {
+            let is_replaced = instead.as_ref().is_some_and(|keys| contains(keys, key));
+            is_gone(key) && !is_replaced && moments::goes(set, key, is_gone) == Part::Contract
+        };
         let (late, now): (Vec<_>, Vec<_>) = keys.iter().cloned().partition(is_late);
         delete_elements(&mut self.change, op, set, now);
         delete_elements(&mut self.contract, op, set, late);

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use closeby_nft::Kernel;
-use closeby_nft::kernel::{CommitError, Receipt};
+use closeby_nft::kernel::{CommitError, ListError, Listing, Receipt};
+use closeby_nft::{Kernel, Table};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::effect::{Effect, Input, Report, SweepJob};
@@ -20,7 +20,7 @@ use super::stages::Stage;
 use crate::compile::Generation;
 use crate::fastpath::Snapshot;
 use crate::model::Change;
-use crate::render::tables::table_ids;
+use crate::render::tables::{superseded_ids, table_ids};
 
 /// How often the kernel is asked whether somebody else committed (2 us each).
 /// A flush is repaired within this plus the time of a full load.
@@ -58,7 +58,7 @@ pub fn run(
         while let Some(input) = inputs.pop_front() {
             for effect in machine.step(input, now()) {
                 match effect {
-                    Effect::List => inputs.push_back(Input::Listed(kernel.list(&table_ids()))),
+                    Effect::List => inputs.push_back(Input::Listed(list(kernel))),
                     Effect::Commit(stage) => {
                         inputs.push_back(Input::Committed(commit(kernel, &stage)));
                     }
@@ -87,6 +87,22 @@ pub fn run(
             poll_at = now().after(POLL_EVERY);
         }
     }
+}
+
+/// What there is of ours, and of what must go when ours comes: that it is there.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub fn list(kernel: &mut dyn Kernel) -> Result<Listing, ListError> {
+    let mut listing = kernel.list(&table_ids())?;
+    // One that comes or goes from here on shows in the count of transactions.
+    for id in superseded_ids() {
+        if kernel.has_table(&id)? {
+            // To delete it takes no more than its name.
+            listing.ruleset.tables.insert(id, Table::default());
+        }
+    }
+    Ok(listing)
 }
 
 /// Commits, and before that waits, where the stage has to, until all packets

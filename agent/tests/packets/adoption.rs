@@ -196,12 +196,12 @@ fn one_right_is_enough(rig: &Rig) -> Result<(), Failed> {
 }
 
 /// An agent whose end is looked at; killed with the value.
-struct Running {
+pub(crate) struct Running {
     child: Child,
 }
 
 impl Running {
-    fn spawn(site: &Site<'_>, command: &mut Command) -> Result<Self, Failed> {
+    pub(crate) fn spawn(site: &Site<'_>, command: &mut Command) -> Result<Self, Failed> {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         Ok(Self { child: site.node.spawn(command)? })
     }
@@ -220,7 +220,7 @@ impl Running {
     }
 
     /// Waits until it has ended by itself: its exit code and its log.
-    fn end(mut self) -> Result<(Option<i32>, String), Failed> {
+    pub(crate) fn end(mut self) -> Result<(Option<i32>, String), Failed> {
         until(PATIENCE, "its end", || Ok(self.child.try_wait()?.is_some()))?;
         let mut said = String::new();
         self.child.stderr.take().ok_or("no stderr")?.read_to_string(&mut said)?;

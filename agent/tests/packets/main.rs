@@ -5,8 +5,8 @@
 //! and against `closeby explain`, so all three must agree.
 //!
 //! One cluster serves all trials, one after another: they share the node.
-//! Needs user namespaces, `ip` and `nft`; without them it fails and says what
-//! to do.
+//! Needs user namespaces, `ip`, `nft` and `iptables`; without them it fails and
+//! says what to do.
 
 mod adoption;
 mod affinity;
@@ -21,6 +21,7 @@ mod repair;
 mod rig;
 mod sctp;
 mod steady;
+mod takeover;
 mod udp;
 mod verdicts;
 
@@ -57,6 +58,7 @@ fn suite() -> ExitCode {
         hostile::ALL,
         adoption::ALL,
         repair::ALL,
+        takeover::ALL,
         sctp::ALL,
         steady::ALL,
     ];

@@ -135,9 +135,15 @@ impl Site<'_> {
 
     /// Starts the agent; when this returns, the kernel has what the folder says.
     pub(crate) fn start(&mut self) -> Result<(), Failed> {
+        self.launch()?;
+        self.next_generation()
+    }
+
+    /// Starts the agent, and waits for nothing.
+    pub(crate) fn launch(&mut self) -> Result<(), Failed> {
         let log = self.root.join("agent.log");
         self.agent = Some(Agent::start(self.node, &mut self.command(), &log)?);
-        self.next_generation()
+        Ok(())
     }
 
     /// Kills the agent with SIGKILL.
@@ -162,7 +168,8 @@ impl Site<'_> {
         command.args(["--hostname-override", self.node.name()]);
     }
 
-    fn next_generation(&mut self) -> Result<(), Failed> {
+    /// Waits until the agent has committed something.
+    pub(crate) fn next_generation(&mut self) -> Result<(), Failed> {
         let agent = self.agent()?;
         match agent.next_generation(PATIENCE)? {
             Some(_) => Ok(()),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use closeby::render::tables::sets::SetKind;
 use closeby::render::tables::sizes::SIZE_MIN;
-use closeby::render::tables::table_ids;
+use closeby::render::tables::{superseded_ids, table_ids};
 use closeby_nft::judge::chains::reachable;
 use closeby_nft::{Data, Elements, Name, Ruleset, Statement, Table};
 
@@ -94,10 +94,10 @@ pub fn ours(ruleset: &Ruleset) -> Ruleset {
     ours
 }
 
-/// Everybody else's.
+/// Everybody else's, but for kube-proxy's: those are ours to take away.
 pub(super) fn others(ruleset: &Ruleset) -> Ruleset {
-    let ids = table_ids();
-    part(ruleset, |id| !ids.contains(id))
+    let (ids, superseded) = (table_ids(), superseded_ids());
+    part(ruleset, |id| !ids.contains(id) && !superseded.contains(id))
 }
 
 fn part(ruleset: &Ruleset, keep: impl Fn(&closeby_nft::TableId) -> bool) -> Ruleset {

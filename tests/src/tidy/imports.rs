@@ -39,6 +39,7 @@ const AGENT: &[(&str, &[&str])] = &[
     ("serve", &["model", "compile", "fastpath", "explain"]),
     ("cli", EVERYTHING),
     ("daemon", EVERYTHING),
+    ("handover", EVERYTHING),
     ("offline", EVERYTHING),
     ("lib", EVERYTHING),
     ("main", EVERYTHING),

@@ -22,6 +22,7 @@ const PURE: &[(&str, &str)] = &[
     ("agent", "watch/objects"),
     ("agent", "fastpath/route"),
     ("agent", "fastpath/snapshot"),
+    ("agent", "host/leftovers"),
     ("agent", "serve/health_check"),
     ("agent", "sync/desired"),
     ("agent", "sync/machine"),

@@ -43,6 +43,12 @@ impl Kernel for Both {
         Ok(real)
     }
 
+    fn has_table(&mut self, table: &TableId) -> Result<bool, ListError> {
+        let real = self.real.has_table(table)?;
+        assert_eq!(self.fake.has_table(table)?, real, "the fake holds something else");
+        Ok(real)
+    }
+
     fn commit(&mut self, batch: &Batch<Sealed>) -> Result<Receipt, CommitError> {
         let real = self.real.commit(batch);
         assert_eq!(refused(&self.fake.commit(batch)), refused(&real), "the fake judges otherwise");

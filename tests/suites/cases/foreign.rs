@@ -2,7 +2,7 @@
 //! the next difference removes it.
 
 use closeby_nft::wire::FOREIGN_HOOK;
-use closeby_nft::{Family, Name, Ruleset, Statement};
+use closeby_nft::{Family, Kernel as _, Name, Ruleset, Statement, Table, TableId};
 use closeby_tests::{nft, rulesets};
 
 /// All that we would not write, under names that we use and others.
@@ -53,5 +53,47 @@ pub(crate) fn is_listed_and_replaced() {
     assert_ne!(listed, sample);
     super::converge(&mut kernel, &listed, &sample);
     assert_eq!(super::list(&mut kernel, &sample), sample);
+    super::converge(&mut kernel, &sample, &Ruleset::default());
+}
+
+/// A table that we could not read, of each family.
+const ILLEGIBLE: &str = r#"
+table ip nat {
+    map ports { type inet_service : verdict; flags interval; elements = { 1-9 : goto KUBE-SVC-A } }
+    chain KUBE-SVC-A { numgen random mod 2 vmap { 0 : jump KUBE-SEP-A, 1 : accept }; counter; }
+    chain KUBE-SEP-A { meta l4proto tcp log prefix "x" counter; }
+    chain PREROUTING { type nat hook prerouting priority -100; policy drop; jump KUBE-SVC-A; }
+}
+table ip6 nat { chain KUBE-SERVICES { ip6 daddr { ::1, ::2 } drop; }; }
+table inet nat { chain KUBE-NODEPORTS { counter; }; }"#;
+
+fn nat(family: Family) -> TableId {
+    TableId { family, name: Name::from("nat") }
+}
+
+pub(crate) fn chains_of_any_table_are_named() {
+    let mut kernel = super::netlink();
+    assert!(!kernel.has_table(&nat(Family::Ip)).unwrap());
+    nft::load(ILLEGIBLE).unwrap();
+    assert!(kernel.has_table(&nat(Family::Ip)).unwrap());
+    let mut named = Vec::new();
+    for family in Family::BOTH {
+        let chains = kernel.chains(family).unwrap();
+        named.extend(chains.iter().map(|(table, chain)| format!("{table} {chain}")));
+    }
+    named.sort_unstable();
+    assert_eq!(
+        named,
+        ["ip nat KUBE-SEP-A", "ip nat KUBE-SVC-A", "ip nat PREROUTING", "ip6 nat KUBE-SERVICES",]
+    );
+}
+
+pub(crate) fn a_table_that_was_not_read_goes_whole() {
+    let (mut kernel, sample) = (super::netlink(), rulesets::sample());
+    nft::load(ILLEGIBLE).unwrap();
+    let unread = Family::BOTH.map(|family| (nat(family), Table::default()));
+    super::converge(&mut kernel, &Ruleset { tables: unread.into() }, &sample);
+    assert_eq!(super::list(&mut kernel, &sample), sample);
+    assert!(Family::BOTH.iter().all(|family| !kernel.has_table(&nat(*family)).unwrap()));
     super::converge(&mut kernel, &sample, &Ruleset::default());
 }

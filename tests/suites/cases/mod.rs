@@ -47,6 +47,11 @@ pub(crate) const ALL: &[Case] = &[
     ("convergence::a_check_changes_nothing", convergence::a_check_changes_nothing),
     ("convergence::generations", convergence::generations),
     ("foreign::is_listed_and_replaced", foreign::is_listed_and_replaced),
+    ("foreign::chains_of_any_table_are_named", foreign::chains_of_any_table_are_named),
+    (
+        "foreign::a_table_that_was_not_read_goes_whole",
+        foreign::a_table_that_was_not_read_goes_whole,
+    ),
     ("limits::many_elements", limits::many_elements),
     ("limits::too_large_in_a_user_namespace", limits::too_large_in_a_user_namespace),
     ("limits::answers_that_overflow", limits::answers_that_overflow),

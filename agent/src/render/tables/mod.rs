@@ -17,6 +17,7 @@
 //! - [`elements`]: what one Service contributes;
 //! - [`chains`]: the chains, which depend on the node and on the classes in use;
 //! - [`gone`]: what is to be swept for, for whoever comes after us;
+//! - `ids`: which tables are ours, and which may not be there beside them;
 //! - `source`: what packets are drawn from, and the chains that draw;
 //! - [`sticky`]: session affinity: tokens, and the rules that remember them;
 //! - [`sizes`]: how many elements a set is declared for.
@@ -25,6 +26,7 @@ pub mod chains;
 pub mod class;
 pub mod elements;
 pub mod gone;
+mod ids;
 pub mod sets;
 pub mod sizes;
 mod source;
@@ -33,7 +35,7 @@ pub mod sticky;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use closeby_nft::{Data, Elements, Family, Key, Name, Ruleset, Set, Table, TableId, Verdict};
+use closeby_nft::{Data, Elements, Family, Key, Name, Ruleset, Set, Table, Verdict};
 use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
 
@@ -41,23 +43,9 @@ use crate::compile::{Facts, NodePlan, ServicePlan};
 use crate::model::ServiceName;
 use class::Class;
 use elements::Item;
+pub use ids::{TABLE, superseded_ids, table_id, table_ids};
 use sets::SetKind;
 use sizes::Sizes;
-
-/// The name of our tables. They are ours alone, and nothing else is touched.
-pub const TABLE: &str = "closeby";
-
-/// The table of a family.
-#[must_use]
-pub fn table_id(family: Family) -> TableId {
-    TableId { family, name: Name::from(TABLE) }
-}
-
-/// Our tables, whether or not both are programmed.
-#[must_use]
-pub fn table_ids() -> [TableId; 2] {
-    Family::BOTH.map(table_id)
-}
 
 /// A plan as tables, and what it takes to render the next one.
 #[derive(Clone, Debug)]

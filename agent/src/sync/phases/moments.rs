@@ -83,6 +83,18 @@ pub(super) fn goes(set: &Name, key: &Key, is_gone: impl Fn(&Key) -> bool) -> Par
     }
 }
 
+/// What is told, under the same key, to those who find no class of this node
+/// though their frontend's class stays: nobody here has an endpoint. Both change
+/// in one moment then. What else goes late (who must be masqueraded) must not go
+/// while anybody finds the class.
+pub(super) fn instead_of(set: &Name) -> Option<SetKind> {
+    match SetKind::named(set.as_str()) {
+        Some(SetKind::LocalClasses) => Some(SetKind::DropServices),
+        Some(SetKind::NodeLocalClasses) => Some(SetKind::DropNodePorts),
+        _ => None,
+    }
+}
+
 /// The key of the first slot beside that of another.
 fn slot_0(key: &Key) -> Key {
     let mut first = key.clone();
