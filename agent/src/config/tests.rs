@@ -210,6 +210,7 @@ fn node(addresses: &[&str]) -> Node {
         pod_cidrs: ["10.1.0.0/24", "fd01::/64", "10.2.0.0/24"]
             .map(|cidr| cidr.parse().unwrap())
             .to_vec(),
+        is_leaving: false,
     }
 }
 
