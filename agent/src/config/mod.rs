@@ -4,13 +4,16 @@
 //! is wrong is an error that names file, line and key; what is right but not
 //! done here is listed in [`Settings::ignored`], never silently dropped.
 
+mod configz;
 mod duration;
 mod facts;
 mod file;
 mod keys;
+mod listen;
 mod load;
 mod tree;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use closeby_nft::{Family, Name, Prefix};
@@ -46,6 +49,12 @@ pub struct Settings {
     pub sync_period: Option<Duration>,
     /// How much time to leave between two commits (`nftables.minSyncPeriod`).
     pub min_sync_period: Option<Duration>,
+    /// Where the node's health is told (`healthzBindAddress`); `None` for nowhere.
+    pub healthz_bind_address: Option<SocketAddr>,
+    /// Where metrics are told (`metricsBindAddress`); `None` for nowhere.
+    pub metrics_bind_address: Option<SocketAddr>,
+    /// The whole configuration in force, as it is shown.
+    pub configz: serde_json::Value,
     /// What is set in the file and not done here, in words.
     pub ignored: Vec<String>,
 }
@@ -86,6 +95,9 @@ impl Default for Settings {
             masquerade_bit: MarkBit::DEFAULT,
             sync_period: None,
             min_sync_period: None,
+            healthz_bind_address: Some(listen::HEALTHZ),
+            metrics_bind_address: Some(listen::METRICS),
+            configz: configz::defaults(),
             ignored: Vec::new(),
         }
     }
@@ -108,6 +120,7 @@ impl Settings {
             let problem = "is longer than nftables.syncPeriod; make it shorter";
             return Err(values.error("nftables.minSyncPeriod", problem));
         }
+        let (healthz, metrics) = (listen::healthz(&values)?, listen::metrics(&values)?);
         Ok(Self {
             // As kube-proxy does, and the kubelet.
             hostname_override: values
@@ -121,6 +134,9 @@ impl Settings {
             masquerade_bit: masquerade_bit(&values)?,
             sync_period,
             min_sync_period,
+            healthz_bind_address: Some(healthz),
+            metrics_bind_address: Some(metrics),
+            configz: configz::of(&values, healthz, metrics),
             ignored,
         })
     }

@@ -21,8 +21,8 @@ fn takes_the_files_that_exist() {
     assert_eq!(kubeadm.ignored, ["clientConnection.kubeconfig"]);
     let cidrs = ["10.244.0.0/16", "fd00:10:244::/56"].map(|text| text.parse().unwrap());
     let detect_local = DetectLocalMode::ClusterCidr(cidrs.to_vec());
-    let expected =
-        Settings { detect_local, ignored: kubeadm.ignored.clone(), ..Settings::default() };
+    let (ignored, configz) = (kubeadm.ignored.clone(), kubeadm.configz.clone());
+    let expected = Settings { detect_local, ignored, configz, ..Settings::default() };
     assert_eq!(kubeadm, expected);
 }
 
@@ -53,7 +53,8 @@ fn takes_what_is_set() {
          masqueradeBit: 0, syncPeriod: 1m0s, minSyncPeriod: 1.5s}\nnodePortAddresses: [primary, \
          localhost, all, 192.168.0.1/24]\ndetectLocalMode: InterfaceNamePrefix\ndetectLocal: \
          {interfaceNamePrefix: veth}\nfeatureGates: {A: true}\noomScoreAdj: 0\nconntrack: \
-         {min: 0}\nlogging: {verbosity: 2}\nipvs: {excludeCIDRs: [10.0.0.0/8]}\n",
+         {min: 0}\nlogging: {verbosity: 2}\nipvs: {excludeCIDRs: [10.0.0.0/8]}\n\
+         healthzBindAddress: '[::1]:1234'\nmetricsBindAddress: 10.0.0.1\n",
     )
     .unwrap();
     assert_eq!(
@@ -71,6 +72,9 @@ fn takes_what_is_set() {
             masquerade_bit: MarkBit::new(0).unwrap(),
             sync_period: Some(Duration::from_secs(60)),
             min_sync_period: Some(Duration::from_millis(1500)),
+            healthz_bind_address: Some("[::1]:1234".parse().unwrap()),
+            metrics_bind_address: Some("10.0.0.1:10249".parse().unwrap()),
+            configz: settings.configz.clone(),
             ignored: [
                 "conntrack.min",
                 "featureGates",
@@ -82,6 +86,36 @@ fn takes_what_is_set() {
             .to_vec(),
         }
     );
+}
+
+#[test]
+fn what_is_in_force_is_shown() {
+    let shown = |body: &str, place: &str| {
+        parse(body).unwrap().configz.pointer(place).map(ToString::to_string).unwrap()
+    };
+    for (body, place, expected) in [
+        ("", "/mode", "\"nftables\""),
+        ("mode: ipvs", "/mode", "\"nftables\""),
+        ("", "/nftables/minSyncPeriod", "\"0s\""),
+        ("nftables: {minSyncPeriod: 1500ms}", "/nftables/minSyncPeriod", "\"1.5s\""),
+        ("nftables: {syncPeriod: 90m}", "/nftables/syncPeriod", "\"1h30m0s\""),
+        ("nftables: {syncPeriod: 0s}", "/nftables/syncPeriod", "\"30s\""),
+        ("clientConnection: {qps: 0}", "/clientConnection/qps", "5"),
+        ("clientConnection: {qps: 7.5}", "/clientConnection/qps", "7.5"),
+        ("conntrack: {min: 0}", "/conntrack/min", "0"),
+        ("nodePortAddresses: []", "/nodePortAddresses", "[\"primary\"]"),
+        ("nodePortAddresses: [10.0.0.0/8]", "/nodePortAddresses", "[\"10.0.0.0/8\"]"),
+        ("healthzBindAddress: 10.0.0.1", "/healthzBindAddress", "\"10.0.0.1:10256\""),
+        ("bindAddress: '::'", "/healthzBindAddress", "\"[::]:10256\""),
+        ("bindAddress: '::'", "/metricsBindAddress", "\"[::1]:10249\""),
+        ("bindAddress: '::'", "/bindAddress", "\"::\""),
+        ("metricsBindAddress: 'fd00::1'", "/metricsBindAddress", "\"[fd00::1]:10249\""),
+        ("metricsBindAddress: 0.0.0.0:0", "/metricsBindAddress", "\"0.0.0.0:0\""),
+    ] {
+        assert_eq!(shown(body, place), expected, "{body}");
+    }
+    // What is there without a file is what an empty file gives.
+    assert_eq!(parse("").unwrap(), Settings::default());
 }
 
 #[test]
@@ -120,6 +154,16 @@ fn errors_say_where_and_what_to_do() {
         (
             "nftables: {syncPeriod: 1s, minSyncPeriod: 2s}",
             "3: nftables.minSyncPeriod: is longer than nftables.syncPeriod; make it shorter",
+        ),
+        (
+            "healthzBindAddress: 10.0.0.1:http",
+            "3: healthzBindAddress: \"10.0.0.1:http\" is no address to listen on such as \
+             0.0.0.0:10256 or [::]:10256",
+        ),
+        (
+            "metricsBindAddress: ':10249'",
+            "3: metricsBindAddress: \":10249\" is no address to listen on such as 0.0.0.0:10256 \
+             or [::]:10256",
         ),
         ("mode: netfilter", "3: mode: \"netfilter\" is none of nftables, iptables, ipvs"),
         (
