@@ -18,6 +18,7 @@ pub mod daemon;
 pub mod explain;
 pub mod fastpath;
 pub mod host;
+pub mod metrics;
 pub mod model;
 pub mod offline;
 pub mod render;
