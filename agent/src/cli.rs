@@ -12,7 +12,7 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0  done; with --once, the kernel has what the objects say
   1  failed: the message names the step, the object and what to do
-  2  wrong flags, or a configuration file that cannot be read
+  2  wrong flags, no source of objects, or a configuration or kubeconfig that cannot be used
   3  not here: a privilege or a kernel feature is missing, or an agent runs already
 ";
 
@@ -35,9 +35,25 @@ pub struct Run {
     /// What to serve, and for which node.
     #[command(flatten)]
     pub input: InputArgs,
+    /// Where the API server is and who asks it. Default: `clientConnection.kubeconfig`
+    /// of the configuration; without that, in a pod, what the pod was given.
+    #[arg(long, value_name = "FILE", conflicts_with = "manifests")]
+    pub kubeconfig: Option<PathBuf>,
+    /// The API server's address, in place of the one in the kubeconfig.
+    #[arg(long, value_name = "URL", conflicts_with = "manifests")]
+    pub master: Option<String>,
+    /// Take everything away at once that the API server does not list any more.
+    /// Without this, when more than half of the Services or EndpointSlices are
+    /// missing from a list, they stay until several lists agree.
+    #[arg(long, conflicts_with = "manifests")]
+    pub no_deletion_guard: bool,
     /// Program what the objects say now, then exit; the rules stay.
     #[arg(long)]
     pub once: bool,
+    /// Set what takes full rights on the node (connection tracking), then exit.
+    /// After it, CAP_NET_ADMIN is all that the agent needs.
+    #[arg(long, conflicts_with = "once")]
+    pub init_only: bool,
     /// Log format.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
@@ -48,7 +64,8 @@ pub struct Run {
 pub struct InputArgs {
     /// A folder of Kubernetes objects as YAML or JSON (Service, EndpointSlice,
     /// Node, ServiceCIDR; also lists as printed by `kubectl get -o yaml`). The
-    /// agent watches it and applies a change of it as one generation.
+    /// agent watches it and applies a change of it as one generation. Without it,
+    /// the agent follows the API server.
     #[arg(long, value_name = "DIR")]
     pub manifests: Option<PathBuf>,
     /// The name of this node, as in its Node object. Default: the host name.

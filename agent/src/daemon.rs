@@ -1,12 +1,11 @@
-//! Runs the agent on a folder of manifests: collects what the host offers,
-//! starts the watching threads, and lets the machine work until it is stopped.
+//! Runs the agent: collects what the host offers, starts the source of objects
+//! and the other watching threads, and lets the machine work until it is stopped.
 //!
 //! The rules stay when it ends, however it ends.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
@@ -17,9 +16,11 @@ use closeby_nft::socket::Netlink;
 use closeby_nft::{Family, Kernel};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use nix::sys::signal::{SigSet, Signal};
+use nix::unistd::{SysconfVar, sysconf};
 use tracing::{debug, error, info, warn};
 
 use crate::config::{self, Settings};
+use crate::host::sysctls;
 use crate::host::{AddressError, AddressWatch, Lock, LockError, families, probe};
 use crate::metrics::Metrics;
 use crate::model::{Change, NodeName, Note};
@@ -28,14 +29,15 @@ use crate::sync::effect::SweepJob;
 use crate::sync::run::{Event, Published, run};
 use crate::sync::sweeper::{self, Told};
 use crate::sync::{FactsOf, Machine, Moment, Pace, Report};
-use crate::wait::Woken;
-use crate::watch::folder;
-use crate::watch::manifests::{Folder, ManifestsError};
-use crate::watch::notify::{Watch, WatchError};
+use crate::watch::api::{AccessError, StartError};
+use crate::watch::manifests::ManifestsError;
+use crate::watch::notify::WatchError;
 
 mod observer;
+mod source;
 
 use observer::Teller;
+pub use source::Source;
 
 /// How often `once` tries before it gives up.
 const ONCE_TRIES: usize = 5;
@@ -49,6 +51,9 @@ pub enum DaemonError {
     /// The folder cannot be watched.
     #[error(transparent)]
     Watch(#[from] WatchError),
+    /// There is no way to the API server.
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// Another agent runs here, or cannot be ruled out.
     #[error(transparent)]
     Lock(#[from] LockError),
@@ -73,9 +78,9 @@ pub enum DaemonError {
 
 /// How the agent is to run.
 #[derive(Debug)]
-pub struct Options<'a> {
-    /// The folder of objects.
-    pub manifests: &'a Path,
+pub struct Options {
+    /// Where objects come from.
+    pub source: Source,
     /// This node.
     pub node: NodeName,
     /// What the operator wants.
@@ -84,28 +89,33 @@ pub struct Options<'a> {
     pub once: bool,
 }
 
+/// Sets what takes full rights on the node, and nothing else.
+///
+/// # Errors
+/// If a setting stays as it is.
+pub fn init(settings: &Settings) -> Result<(), DaemonError> {
+    let unset = set_up_host(settings)?;
+    unset.first().map_or(Ok(()), |first| Err(DaemonError::Unable(first.to_string())))
+}
+
 /// Runs until a signal, or with `once` until the kernel has what the objects say.
 ///
 /// # Errors
 /// See [`DaemonError`]; trouble that may pass is logged and tried again instead.
-pub fn daemon(options: Options<'_>) -> Result<(), DaemonError> {
+pub fn daemon(options: Options) -> Result<(), DaemonError> {
     // Before any thread starts, so that all inherit the mask.
     let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
     signals.thread_block().map_err(|errno| host_error("signals", errno))?;
     let _lock = Lock::take()?;
     let mut kernel = Netlink::open().map_err(|error| DaemonError::Unable(error.to_string()))?;
     let families = usable_families(&mut kernel)?;
+    for unset in set_up_host(&options.settings)? {
+        warn!("{unset}");
+    }
 
-    let mut folder = Folder::open(options.manifests)?;
-    let watch = Watch::new(options.manifests)?;
-    let mut world = folder.read()?;
-    report_notes(&world.notes);
     let addresses = AddressWatch::new()?;
-    let mut changes = vec![Change::Host(addresses.known().clone())];
-    changes.extend(folder::diff(None, &world));
     let (events, inbox) = unbounded();
-    let _ = events.send(Event::Changed(changes));
-
+    let _ = events.send(Event::Changed(vec![Change::Host(addresses.known().clone())]));
     let (stop, stopped) = nix::unistd::pipe().map_err(|errno| host_error("pipe", errno))?;
     let (on_signal, on_swept) = (events.clone(), events.clone());
     spawn("signals", move || wait_for_signal(signals, &on_signal, stopped))?;
@@ -113,19 +123,8 @@ pub fn daemon(options: Options<'_>) -> Result<(), DaemonError> {
         let (on_address, until) = (events.clone(), stop.try_clone());
         let until = until.map_err(|source| DaemonError::Host { what: "pipe", source })?;
         spawn("addresses", move || follow_addresses(addresses, &until, &on_address))?;
-        spawn("manifests", move || {
-            follow(watch, &stop, &mut |changed| {
-                let next = changed.then(|| folder.read());
-                let Some(next) = next.and_then(report_unreadable) else { return };
-                report_new_notes(&world.notes, &next.notes);
-                let changes = folder::diff(Some(&world), &next);
-                world = next;
-                if !changes.is_empty() {
-                    let _ = events.send(Event::Changed(changes));
-                }
-            });
-        })?;
     }
+    options.source.start(&options.node, options.once, stop, events)?;
     let Settings { sync_period, configz, .. } = &options.settings;
     let health = ProxyHealth::new(families.clone(), *sync_period);
     let shared = Arc::new(Shared::new(health, Metrics::new(&families), configz));
@@ -135,7 +134,7 @@ pub fn daemon(options: Options<'_>) -> Result<(), DaemonError> {
 
 /// Lets the machine work until it is told to stop, or is stuck.
 fn work(
-    options: Options<'_>,
+    options: Options,
     mut kernel: Netlink,
     families: BTreeSet<Family>,
     inbox: &Receiver<Event>,
@@ -194,6 +193,19 @@ impl Sweeper {
     }
 }
 
+/// Makes the node's settings what the operator wants; what could not be set.
+fn set_up_host(settings: &Settings) -> Result<Vec<sysctls::Unset>, DaemonError> {
+    if let Err(error) = sysctls::set_oom_score(settings.oom_score) {
+        // As for kube-proxy, no reason to trouble anybody.
+        debug!("oomScoreAdj stays as it is: {error}");
+    }
+    let processors = sysconf(SysconfVar::_NPROCESSORS_ONLN);
+    let processors = processors.map_err(|errno| host_error("number of processors", errno))?;
+    let processors = processors.and_then(|count| u64::try_from(count).ok()).unwrap_or(1);
+    let wanted = &settings.conntrack;
+    Ok(sysctls::set_conntrack(wanted.max(processors), &wanted.settings()))
+}
+
 /// The families that this kernel can program; an error names what is missing.
 fn usable_families(kernel: &mut Netlink) -> Result<BTreeSet<Family>, DaemonError> {
     let (families, note) = families();
@@ -216,24 +228,6 @@ fn usable_families(kernel: &mut Netlink) -> Result<BTreeSet<Family>, DaemonError
         }
     }
     Ok(families)
-}
-
-/// Calls back whenever the folder changed.
-fn follow(mut watch: Watch, stop: &impl AsFd, on_change: &mut dyn FnMut(bool)) {
-    loop {
-        match watch.wait(stop) {
-            Ok(woken) => {
-                on_change(woken == Woken::Changed);
-                if woken == Woken::Stopped {
-                    return;
-                }
-            }
-            Err(error) => {
-                error!("{error}; changes of the folder are no longer seen");
-                return;
-            }
-        }
-    }
 }
 
 /// Tells of this host's addresses whenever they are others than before.
@@ -269,6 +263,15 @@ fn spawn(
 ) -> Result<JoinHandle<()>, DaemonError> {
     let spawned = thread::Builder::new().name(name.to_owned()).spawn(body);
     spawned.map_err(|source| DaemonError::Host { what: "threads", source })
+}
+
+impl From<StartError> for DaemonError {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Access(error) => Self::Access(error),
+            StartError::Thread(source) => Self::Host { what: "threads", source },
+        }
+    }
 }
 
 fn host_error(what: &'static str, errno: nix::errno::Errno) -> DaemonError {
@@ -322,15 +325,4 @@ fn report_notes(notes: &[Note]) {
     for note in notes {
         warn!("{note}");
     }
-}
-
-fn report_new_notes(known: &[Note], notes: &[Note]) {
-    for note in notes.iter().filter(|note| !known.contains(note)) {
-        warn!("{note}");
-    }
-}
-
-/// A folder that cannot be read changes nothing.
-fn report_unreadable<T>(read: Result<T, ManifestsError>) -> Option<T> {
-    read.map_err(|error| warn!("{error}; what was read before stays in force")).ok()
 }

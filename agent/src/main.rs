@@ -8,16 +8,21 @@ use anyhow::{Context, anyhow};
 use clap::Parser;
 use closeby::cli::{Cli, Command, InputArgs, LogFormat, Output, Run};
 use closeby::config::{ConfigError, Settings};
-use closeby::daemon::{DaemonError, Options, daemon};
+use closeby::daemon::{DaemonError, Options, Source, daemon, init};
 use closeby::explain::{Question, explain};
 use closeby::model::NodeName;
 use closeby::offline::View;
+use closeby::watch::api::{Access, AccessError, listing::Guard};
 use tracing_subscriber::EnvFilter;
 
 /// Exit codes, as the help says.
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 const UNABLE: u8 = 3;
+
+/// What is logged unless `RUST_LOG` says otherwise. What the API client has to
+/// say is said by those who use it, once.
+const LOG_DEFAULT: &str = "info,kube_client=off";
 
 #[expect(clippy::print_stderr, reason = "an error before or after the log")]
 fn main() -> ExitCode {
@@ -58,10 +63,11 @@ fn in_words(error: &anyhow::Error) -> String {
 
 /// The exit code for an error.
 fn code(error: &anyhow::Error) -> u8 {
-    if error.is::<ConfigError>() || error.is::<Usage>() {
+    if error.is::<ConfigError>() || error.is::<AccessError>() || error.is::<Usage>() {
         return USAGE;
     }
     match error.downcast_ref() {
+        Some(DaemonError::Access(_)) => USAGE,
         Some(DaemonError::Unable(_) | DaemonError::Lock(_)) => UNABLE,
         _ => FAILED,
     }
@@ -78,13 +84,32 @@ fn run(args: &Run) -> anyhow::Result<()> {
     for line in &settings.ignored {
         tracing::warn!("{line}");
     }
+    if args.init_only {
+        return Ok(init(&settings)?);
+    }
     let options = Options {
-        manifests: manifests(&args.input)?,
+        source: source(args, &settings)?,
         node: node_name(&args.input, &settings)?,
         settings,
         once: args.once,
     };
     Ok(daemon(options)?)
+}
+
+/// Where the agent's objects come from: a flag goes before the configuration,
+/// and that before what a pod is given.
+fn source(args: &Run, settings: &Settings) -> Result<Source, AccessError> {
+    let configured = settings.kubeconfig.as_deref();
+    if let Some(path) = &args.input.manifests {
+        if configured.is_some() {
+            tracing::warn!("clientConnection.kubeconfig is not used, for there is --manifests");
+        }
+        return Ok(Source::Manifests(path.clone()));
+    }
+    let kubeconfig = args.kubeconfig.as_deref().or(configured);
+    let access = Access::choose(kubeconfig, args.master.as_deref(), Access::is_in_pod())?;
+    let guard = (!args.no_deletion_guard).then_some(Guard::DEFAULT);
+    Ok(Source::Api { access, guard })
 }
 
 /// What a node would do, with remarks on standard error.
@@ -144,7 +169,7 @@ fn wants_colour() -> bool {
 
 /// Logs to standard error; `RUST_LOG` chooses what.
 fn start_log(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG_DEFAULT));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         LogFormat::Text => log.with_target(false).with_ansi(wants_colour()).init(),

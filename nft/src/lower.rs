@@ -5,12 +5,13 @@
 //! same bytecode.
 //!
 //! Invariant: `raise(lower(rule)) == Some(rule)` for every rule that can be
-//! listed, and `lower(raise(exprs)) == exprs` whenever `raise` answers. A rule
-//! for which the first does not hold reads back as another one, so
-//! [`crate::judge`] may use it as the test of what is listable. It fails for:
-//! [`Statement::Unknown`]; an address of the other family; an interface name
-//! that is empty, has more than 15 bytes or holds NUL; `mark | 0`, which reads
-//! back as `mark ^ 0`; an empty key.
+//! listed, and `lower(raise(exprs)) == exprs` whenever `raise` answers, but for
+//! a register that later versions of nft choose otherwise. A rule for which the
+//! first does not hold reads back as another one, so [`crate::judge`] may use it
+//! as the test of what is listable. It fails for: [`Statement::Unknown`]; an
+//! address of the other family; an interface name that is empty, has more than
+//! 15 bytes or holds NUL; `mark | 0`, which reads back as `mark ^ 0`; an empty
+//! key.
 //!
 //! A prefix of length 0 lowers to what nft makes of it, a mask of zeros; it is
 //! listed as `/0` and loads again.
@@ -49,14 +50,32 @@ const MS_PER_S: u64 = 1000;
 /// has none that we know: it is carried as bytes (see [`crate::wire`]).
 #[must_use]
 pub fn lower(rule: &[Statement], family: Family) -> Vec<Expr> {
+    lower_by(Writer::Us, rule, family)
+}
+
+/// Who chooses the registers: all of it means the same to the kernel.
+#[derive(Clone, Copy, Debug)]
+enum Writer {
+    /// As nft 1.0.6.
+    Us,
+    /// nft 1.0.9 and later: the data of a map that packets fill is right behind
+    /// its key.
+    NewNft,
+}
+
+impl Writer {
+    const ALL: [Self; 2] = [Self::Us, Self::NewNft];
+}
+
+fn lower_by(writer: Writer, rule: &[Statement], family: Family) -> Vec<Expr> {
     let mut exprs = Vec::new();
     for statement in rule {
-        lower_statement(statement, family, &mut exprs);
+        lower_statement(writer, statement, family, &mut exprs);
     }
     exprs
 }
 
-fn lower_statement(statement: &Statement, family: Family, out: &mut Vec<Expr>) {
+fn lower_statement(writer: Writer, statement: &Statement, family: Family, out: &mut Vec<Expr>) {
     match statement {
         Statement::Addr { side, relation, prefix } => addr(*side, *relation, prefix, out),
         Statement::Iifname { relation, interfaces } => {
@@ -89,9 +108,13 @@ fn lower_statement(statement: &Statement, family: Family, out: &mut Vec<Expr>) {
         }
         Statement::Update { key, timeout_s, map } => {
             let timeout_ms = u64::from(*timeout_s) * MS_PER_S;
-            dynset(DynsetOp::Update, key, map, timeout_ms, family, out);
+            let data = load_key_and_data(writer, key, family, out);
+            out.push(dynset(DynsetOp::Update, map, data, timeout_ms));
         }
-        Statement::Delete { key, map } => dynset(DynsetOp::Delete, key, map, 0, family, out),
+        Statement::Delete { key, map } => {
+            let data = load_key_and_data(writer, key, family, out);
+            out.push(dynset(DynsetOp::Delete, map, data, 0));
+        }
         Statement::Dnat { key, map } => {
             lookup(key, map, Found::Data(FIRST), family, out);
             let proto = after(FIRST, family.addr_len());
@@ -237,13 +260,15 @@ fn load_field(field: Field, family: Family, dreg: Reg, out: &mut Vec<Expr>) {
     out.push(bitwise_in(dreg, mask, xor));
 }
 
-/// The parts of a key go into consecutive registers from the first.
-fn load_key(key: &[Field], family: Family, out: &mut Vec<Expr>) {
+/// The parts of a key go into consecutive registers from the first. Tells the
+/// one behind them.
+fn load_key(key: &[Field], family: Family, out: &mut Vec<Expr>) -> Reg {
     let mut reg = FIRST;
     for field in key {
         load_field(*field, family, reg, out);
         reg = after(reg, field.len(family));
     }
+    reg
 }
 
 fn lookup(key: &[Field], set: &Name, found: Found, family: Family, out: &mut Vec<Expr>) {
@@ -251,15 +276,17 @@ fn lookup(key: &[Field], set: &Name, found: Found, family: Family, out: &mut Vec
     out.push(Expr::Lookup { set: set.clone(), sreg: FIRST, found });
 }
 
-fn dynset(
-    op: DynsetOp,
-    key: &[Field],
-    map: &Name,
-    timeout_ms: u64,
-    family: Family,
-    out: &mut Vec<Expr>,
-) {
-    load_key(key, family, out);
-    load_field(Field::Priority, family, DYNAMIC_DATA, out);
-    out.push(Expr::Dynset { op, set: map.clone(), key: FIRST, data: DYNAMIC_DATA, timeout_ms });
+/// What a packet stores or deletes; tells where the data is.
+fn load_key_and_data(writer: Writer, key: &[Field], family: Family, out: &mut Vec<Expr>) -> Reg {
+    let behind = load_key(key, family, out);
+    let data = match writer {
+        Writer::Us => DYNAMIC_DATA,
+        Writer::NewNft => behind,
+    };
+    load_field(Field::Priority, family, data, out);
+    data
+}
+
+fn dynset(op: DynsetOp, map: &Name, data: Reg, timeout_ms: u64) -> Expr {
+    Expr::Dynset { op, set: map.clone(), key: FIRST, data, timeout_ms }
 }

@@ -9,7 +9,9 @@
 //! KEP-1669, KEP-2086, KEP-2433, KEP-3015), plus our own for contests: the
 //! oldest Service keeps what two of them claim.
 
+mod amounts;
 mod endpoints;
+mod flows;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -19,6 +21,7 @@ use closeby::model::{Cluster, Service, ServicePort, TrafficPolicy};
 use closeby_nft::statement::Interfaces;
 use closeby_nft::{Family, L4Proto};
 
+pub use amounts::Amounts;
 pub use endpoints::Lists;
 
 /// The first packet of a connection, as it reaches the node.
@@ -138,17 +141,19 @@ impl Oracle<'_> {
             .or_else(|| self.owner(elsewhere).map(by(Way::Elsewhere)))
             .or_else(|| {
                 let found = self.owner(on_node);
-                found.filter(|(it, _)| !self.is_health_port(it, probe)).map(by(Way::NodePort))
+                let family = Family::of(probe.destination);
+                let tells_health = |it| self.is_health_port(it, family, probe.proto, probe.port);
+                found.filter(|(it, _)| !tells_health(*it)).map(by(Way::NodePort))
             })
     }
 
-    /// Whether a Service that goes before this one tells its health at the port
-    /// that a packet is to.
-    fn is_health_port(&self, than: &Service, probe: &Probe) -> bool {
+    /// Whether a Service that goes before this one tells its health at a port of
+    /// the node.
+    fn is_health_port(&self, than: &Service, family: Family, proto: L4Proto, port: u16) -> bool {
         self.cluster.services().values().any(|service| {
-            probe.proto == L4Proto::Tcp
-                && service.health_check_node_port.is_some_and(|it| it.get() == probe.port)
-                && self.is_served(service, Family::of(probe.destination))
+            proto == L4Proto::Tcp
+                && service.health_check_node_port.is_some_and(|it| it.get() == port)
+                && self.is_served(service, family)
                 && goes_before(service, than)
         })
     }
@@ -260,29 +265,26 @@ impl Oracle<'_> {
     /// node's address instead of its own: it would answer itself directly
     /// otherwise. True for those of this node that any Service sends traffic to.
     fn may_meet_itself(&self, target: Target, proto: L4Proto) -> bool {
+        let all = self.cluster.services().values();
+        let mut ports = all.flat_map(|service| service.ports.iter().map(move |it| (service, it)));
+        ports.any(|(service, port)| port.proto == proto && self.leads_back(service, port, target))
+    }
+
+    /// Whether a port of a Service sends traffic to this endpoint of this node.
+    fn leads_back(&self, service: &Service, port: &ServicePort, target: Target) -> bool {
         let family = Family::of(target.0);
-        for service in self.cluster.services().values() {
-            if !self.is_served(service, family) {
-                continue;
-            }
-            for port in service.ports.iter().filter(|port| port.proto == proto) {
-                let lists = self.lists(service, port, family);
-                let is_exposed = self.is_exposed(service, port, family);
-                let asks_cluster = service.internal_policy == TrafficPolicy::Cluster || is_exposed;
-                let asks_local = service.internal_policy == TrafficPolicy::Local
-                    || (is_exposed && service.external_policy == TrafficPolicy::Local);
-                let used = (asks_cluster && lists.cluster.contains(&target))
-                    || (asks_local && lists.local.contains(&target));
-                let here = self
-                    .endpoints(service, port, family)
-                    .iter()
-                    .any(|(known, endpoint)| *known == target && self.is_here(endpoint));
-                if used && here {
-                    return true;
-                }
-            }
+        if !self.is_served(service, family) {
+            return false;
         }
-        false
+        let lists = self.lists(service, port, family);
+        let is_exposed = self.is_exposed(service, port, family);
+        let asks_cluster = service.internal_policy == TrafficPolicy::Cluster || is_exposed;
+        let asks_local = service.internal_policy == TrafficPolicy::Local
+            || (is_exposed && service.external_policy == TrafficPolicy::Local);
+        let used = (asks_cluster && lists.cluster.contains(&target))
+            || (asks_local && lists.local.contains(&target));
+        let endpoints = self.endpoints(service, port, family);
+        used && endpoints.iter().any(|(known, it)| *known == target && self.is_here(it))
     }
 
     /// The port of which this is true; of several Services' ports, that of the

@@ -14,6 +14,7 @@
 //!   connection tracking was swept for it;
 //! - who wakes it when it says so does not turn in circles.
 
+mod killed;
 mod owed;
 mod tables;
 

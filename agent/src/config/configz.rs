@@ -22,6 +22,10 @@ pub(super) fn of(values: &Values, healthz: SocketAddr, metrics: SocketAddr) -> J
             put(&mut shown, key.path, value);
         }
     }
+    if values.get("nftables.syncPeriod") == Some(&Value::DurationNs(0)) {
+        // Unset: kube-proxy's default.
+        put(&mut shown, "nftables.syncPeriod", json!("30s"));
+    }
     put(&mut shown, "healthzBindAddress", json!(healthz));
     put(&mut shown, "metricsBindAddress", json!(metrics));
     put(&mut shown, "mode", json!("nftables"));

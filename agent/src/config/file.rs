@@ -60,8 +60,12 @@ impl Value {
         match self {
             Self::Text(text) => text.is_empty(),
             Self::TextList(list) => list.is_empty(),
-            Self::DurationNs(ns) => *ns == 0,
-            Self::Flag(_) | Self::Whole(_) | Self::Number(_) | Self::Some | Self::Nothing => false,
+            Self::Flag(_)
+            | Self::Whole(_)
+            | Self::Number(_)
+            | Self::DurationNs(_)
+            | Self::Some
+            | Self::Nothing => false,
         }
     }
 }

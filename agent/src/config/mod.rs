@@ -5,6 +5,7 @@
 //! done here is listed in [`Settings::ignored`], never silently dropped.
 
 mod configz;
+mod conntrack;
 mod duration;
 mod facts;
 mod file;
@@ -14,6 +15,7 @@ mod load;
 mod tree;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use closeby_nft::{Family, Name, Prefix};
@@ -21,6 +23,7 @@ use closeby_nft::{Family, Name, Prefix};
 use crate::compile::MarkBit;
 use crate::model::{NodeName, quoted, read_prefix};
 
+pub use conntrack::Conntrack;
 pub use facts::facts;
 pub use file::ConfigError;
 pub use load::load;
@@ -32,11 +35,18 @@ const INTERFACE_NAME_MAX: usize = 15;
 /// The longest prefix of one: rules compare it without the NUL.
 const INTERFACE_PREFIX_MAX: usize = INTERFACE_NAME_MAX - 1;
 
+/// kube-proxy's default of `oomScoreAdj`.
+const OOM_SCORE: i64 = -999;
+/// What the kernel takes.
+const OOM_SCORES: std::ops::RangeInclusive<i64> = -1000..=1000;
+
 /// What the operator wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// This node's name, if it is not the host's (`hostnameOverride`).
     pub hostname_override: Option<NodeName>,
+    /// Where the API server is and who asks it (`clientConnection.kubeconfig`).
+    pub kubeconfig: Option<PathBuf>,
     /// How this node's pods are told from others (`detectLocalMode`).
     pub detect_local: DetectLocalMode,
     /// Where NodePorts are served (`nodePortAddresses`); never empty.
@@ -55,6 +65,11 @@ pub struct Settings {
     pub metrics_bind_address: Option<SocketAddr>,
     /// The whole configuration in force, as it is shown.
     pub configz: serde_json::Value,
+    /// What is asked of connection tracking (`conntrack`).
+    pub conntrack: Conntrack,
+    /// How likely this process is to be ended for want of memory
+    /// (`oomScoreAdj`), from -1000 (never) to 1000.
+    pub oom_score: i64,
     /// What is set in the file and not done here, in words.
     pub ignored: Vec<String>,
 }
@@ -89,6 +104,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             hostname_override: None,
+            kubeconfig: None,
             detect_local: DetectLocalMode::ClusterCidr(Vec::new()),
             node_port_addresses: vec![NodePortEntry::Primary],
             masquerade_all: false,
@@ -98,6 +114,8 @@ impl Default for Settings {
             healthz_bind_address: Some(listen::HEALTHZ),
             metrics_bind_address: Some(listen::METRICS),
             configz: configz::defaults(),
+            conntrack: Conntrack::default(),
+            oom_score: OOM_SCORE,
             ignored: Vec::new(),
         }
     }
@@ -128,6 +146,7 @@ impl Settings {
                 .map(|name| name.trim().to_lowercase())
                 .filter(|name| !name.is_empty())
                 .map(|name| NodeName::from(name.as_str())),
+            kubeconfig: values.text("clientConnection.kubeconfig").map(PathBuf::from),
             detect_local: detect_local(&values)?,
             node_port_addresses: node_port_addresses(&values)?,
             masquerade_all: values.get("nftables.masqueradeAll") == Some(&Value::Flag(true)),
@@ -137,6 +156,8 @@ impl Settings {
             healthz_bind_address: Some(healthz),
             metrics_bind_address: Some(metrics),
             configz: configz::of(&values, healthz, metrics),
+            conntrack: Conntrack::of(&values)?,
+            oom_score: oom_score(&values)?,
             ignored,
         })
     }
@@ -174,6 +195,17 @@ fn period(values: &Values, key: &str) -> Result<Option<Duration>, ConfigError> {
         Ok(0) => Ok(None),
         Ok(ns) => Ok(Some(Duration::from_nanos(ns))),
         Err(_) => Err(values.error(key, "is negative; write 0s for the default")),
+    }
+}
+
+fn oom_score(values: &Values) -> Result<i64, ConfigError> {
+    let key = "oomScoreAdj";
+    match values.get(key) {
+        Some(Value::Whole(score)) if OOM_SCORES.contains(score) => Ok(*score),
+        Some(Value::Whole(score)) => {
+            Err(values.error(key, format!("{score} is out of range; write -1000 to 1000")))
+        }
+        _ => Ok(OOM_SCORE),
     }
 }
 

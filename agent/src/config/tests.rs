@@ -18,12 +18,12 @@ fn takes_the_files_that_exist() {
     assert_eq!(defaults.ignored, ["mode: iptables; closeby always uses nftables"]);
     assert_eq!(Settings { ignored: Vec::new(), ..defaults }, Settings::default());
     let kubeadm = Settings::parse(include_str!("tests/kubeadm.yaml"), "k").unwrap();
-    assert_eq!(kubeadm.ignored, ["clientConnection.kubeconfig"]);
+    assert_eq!(kubeadm.ignored, [""; 0]);
     let cidrs = ["10.244.0.0/16", "fd00:10:244::/56"].map(|text| text.parse().unwrap());
     let detect_local = DetectLocalMode::ClusterCidr(cidrs.to_vec());
-    let (ignored, configz) = (kubeadm.ignored.clone(), kubeadm.configz.clone());
-    let expected = Settings { detect_local, ignored, configz, ..Settings::default() };
-    assert_eq!(kubeadm, expected);
+    let kubeconfig = Some("/var/lib/kube-proxy/kubeconfig.conf".into());
+    let configz = kubeadm.configz.clone();
+    assert_eq!(kubeadm, Settings { detect_local, kubeconfig, configz, ..Settings::default() });
 }
 
 #[test]
@@ -54,12 +54,14 @@ fn takes_what_is_set() {
          localhost, all, 192.168.0.1/24]\ndetectLocalMode: InterfaceNamePrefix\ndetectLocal: \
          {interfaceNamePrefix: veth}\nfeatureGates: {A: true}\noomScoreAdj: 0\nconntrack: \
          {min: 0}\nlogging: {verbosity: 2}\nipvs: {excludeCIDRs: [10.0.0.0/8]}\n\
-         healthzBindAddress: '[::1]:1234'\nmetricsBindAddress: 10.0.0.1\n",
+         healthzBindAddress: '[::1]:1234'\nmetricsBindAddress: 10.0.0.1\n\
+         clientConnection: {kubeconfig: /etc/kubeconfig, qps: 7}\n",
     )
     .unwrap();
     assert_eq!(
         settings,
         Settings {
+            kubeconfig: Some("/etc/kubeconfig".into()),
             hostname_override: Some("node-a".into()),
             detect_local: DetectLocalMode::InterfaceNamePrefix("veth".into()),
             node_port_addresses: vec![
@@ -75,12 +77,13 @@ fn takes_what_is_set() {
             healthz_bind_address: Some("[::1]:1234".parse().unwrap()),
             metrics_bind_address: Some("10.0.0.1:10249".parse().unwrap()),
             configz: settings.configz.clone(),
+            conntrack: Conntrack { min: 0, ..Conntrack::default() },
+            oom_score: 0,
             ignored: [
-                "conntrack.min",
+                "clientConnection.qps",
                 "featureGates",
                 "ipvs.excludeCIDRs",
-                "logging.verbosity",
-                "oomScoreAdj"
+                "logging.verbosity"
             ]
             .map(str::to_owned)
             .to_vec(),
@@ -103,6 +106,7 @@ fn what_is_in_force_is_shown() {
         ("clientConnection: {qps: 0}", "/clientConnection/qps", "5"),
         ("clientConnection: {qps: 7.5}", "/clientConnection/qps", "7.5"),
         ("conntrack: {min: 0}", "/conntrack/min", "0"),
+        ("conntrack: {tcpCloseWaitTimeout: 0s}", "/conntrack/tcpCloseWaitTimeout", "\"0s\""),
         ("nodePortAddresses: []", "/nodePortAddresses", "[\"primary\"]"),
         ("nodePortAddresses: [10.0.0.0/8]", "/nodePortAddresses", "[\"10.0.0.0/8\"]"),
         ("healthzBindAddress: 10.0.0.1", "/healthzBindAddress", "\"10.0.0.1:10256\""),

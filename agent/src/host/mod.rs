@@ -4,6 +4,7 @@ pub mod addresses;
 pub mod kernel;
 pub mod lock;
 pub mod probe;
+pub mod sysctls;
 
 pub use addresses::{AddressError, AddressWatch};
 pub use kernel::families;

@@ -14,10 +14,9 @@ use serde_json::Value;
 
 use super::convert::{self, Converted, Source};
 use super::documents::{self, Document, Format};
+use super::identity::Identity;
 use super::known::unknown_fields;
-use crate::model::{
-    Change, Kind, NodeName, Note, ObjectRef, ServiceCidrName, ServiceName, SliceName, quoted, shown,
-};
+use crate::model::{Change, Kind, Note, ObjectRef, quoted, shown};
 
 /// Notes about unknown fields of one object before the rest is counted.
 const UNKNOWN_MAX: usize = 20;
@@ -26,58 +25,6 @@ const LISTED_MAX: usize = 5;
 
 /// ServiceCIDRs are stable since Kubernetes 1.33.
 const SERVICE_CIDR_VERSION: &str = "networking.k8s.io/v1";
-
-/// Which object.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Identity {
-    /// A Service.
-    Service(ServiceName),
-    /// A slice.
-    Slice(SliceName),
-    /// A Node.
-    Node(NodeName),
-    /// A ServiceCIDR.
-    ServiceCidr(ServiceCidrName),
-}
-
-impl Identity {
-    /// Whom a change is about; `None` for one about no object.
-    #[must_use]
-    pub fn of(change: &Change) -> Option<Self> {
-        match change {
-            Change::Service(service) => Some(Self::Service(service.name.clone())),
-            Change::ServiceGone(name) => Some(Self::Service(name.clone())),
-            Change::Slice(slice) => Some(Self::Slice(slice.name.clone())),
-            Change::SliceGone(name) => Some(Self::Slice(name.clone())),
-            Change::Node(node) => Some(Self::Node(node.name.clone())),
-            Change::NodeGone(name) => Some(Self::Node(name.clone())),
-            Change::ServiceCidr(cidr) => Some(Self::ServiceCidr(cidr.name.clone())),
-            Change::ServiceCidrGone(name) => Some(Self::ServiceCidr(name.clone())),
-            Change::Host(_) | Change::Listed(_) => None,
-        }
-    }
-
-    /// The change that takes it away.
-    #[must_use]
-    pub fn gone(&self) -> Change {
-        match self {
-            Self::Service(name) => Change::ServiceGone(name.clone()),
-            Self::Slice(name) => Change::SliceGone(name.clone()),
-            Self::Node(name) => Change::NodeGone(name.clone()),
-            Self::ServiceCidr(name) => Change::ServiceCidrGone(name.clone()),
-        }
-    }
-
-    fn to_ref(&self, file: &Arc<str>) -> ObjectRef {
-        let (kind, name) = match self {
-            Self::Service(name) => (Kind::Service, name.to_string()),
-            Self::Slice(name) => (Kind::Slice, name.to_string()),
-            Self::Node(name) => (Kind::Node, name.to_string()),
-            Self::ServiceCidr(name) => (Kind::ServiceCidr, name.to_string()),
-        };
-        ObjectRef { kind: kind.as_str(), name: name.into(), file: Some(file.clone()) }
-    }
-}
 
 /// One object of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -49,6 +49,8 @@ objects! {
         namespace: Loose<String>,
         /// Who it is, whatever its name.
         uid: Loose<String>,
+        /// Which state of it this is; the API's alone.
+        resource_version: Loose<String>,
         /// When it was made, RFC 3339.
         creation_timestamp: Loose<String>,
         /// When it was asked to go, RFC 3339.
@@ -266,5 +268,37 @@ objects! {
     ServiceCidrSpec {
         /// The prefixes, one a family.
         cidrs: List<String>,
+    }
+
+    /// What a list of objects says of itself.
+    ListMetadata {
+        /// Which state of all of them it shows.
+        resource_version: Loose<String>,
+        /// Asks for what comes after this part of it.
+        r#continue: Loose<String>,
+    }
+
+    /// Tells in a watch how far it has come.
+    Bookmark {
+        /// How far.
+        metadata: Loose<BookmarkMetadata>,
+    }
+
+    /// `metadata` of a bookmark.
+    BookmarkMetadata {
+        /// Which state of all objects has been told.
+        resource_version: Loose<String>,
+        /// May say that this was the last of those that are there.
+        annotations: Loose<Labels>,
+    }
+
+    /// What the API server answers instead.
+    Status {
+        /// As of HTTP.
+        code: Loose<i64>,
+        /// In a word.
+        reason: Loose<String>,
+        /// In words for a person.
+        message: Loose<String>,
     }
 }

@@ -10,6 +10,7 @@
 
 mod adoption;
 mod affinity;
+mod chance;
 mod changes;
 mod external;
 mod health;
@@ -46,6 +47,7 @@ fn suite() -> ExitCode {
     };
     let parts = [
         matrix::ALL,
+        chance::ALL,
         verdicts::ALL,
         external::ALL,
         changes::ALL,

@@ -1,11 +1,13 @@
 //! What the node is changes while the agent runs: its addresses, its Node
 //! object. The agent follows, and goes on running.
 
+use std::fs;
 use std::net::{IpAddr, SocketAddr};
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use closeby_tools::lab::manifests::{self, Distribution, Service};
-use closeby_tools::lab::{Answer, Family, Proto, Request};
+use closeby_tools::lab::{Answer, Family, LabError, Proto, Request};
 use libtest_mimic::Failed;
 use serde_json::{Value, json};
 
@@ -24,6 +26,7 @@ pub(crate) const ALL: Trials = &[
     ("the_nodes_first_address_moves", the_nodes_first_address_moves),
     ("a_node_changes_its_zone_and_its_pods_range", a_node_changes_its_zone_and_its_pods_range),
     ("a_node_that_is_deleted_goes_on", a_node_that_is_deleted_goes_on),
+    ("connection_tracking_is_set_as_asked", connection_tracking_is_set_as_asked),
 ];
 
 /// From the end of a change of the node to the packets that show it.
@@ -171,4 +174,42 @@ fn a_node_that_is_deleted_goes_on(rig: &Rig) -> Result<(), Failed> {
     site.write_and_wait("nodes", &nodes(&site, zone))?;
     let answer = site.pod("a1").request(&Request::new(at_vip(1, Family::V4), Proto::Tcp));
     check(matches!(&answer, Answer::From(reply) if reply.pod == "b1"), "followed", &answer)
+}
+
+/// The number of entries is the machine's, not the namespace's: there it is told that it stays.
+fn connection_tracking_is_set_as_asked(rig: &Rig) -> Result<(), Failed> {
+    let asked = "conntrack: {maxPerCore: 0, tcpCloseWaitTimeout: 90s, tcpBeLiberal: true, \
+                 udpTimeout: 77s, udpStreamTimeout: 0s}\n";
+    let site = rig.site("n1", &format!("{BY_NODE_RANGE}{asked}"))?;
+    let read = |name: &str| {
+        site.node.netns().run(|| {
+            let path = format!("/proc/sys/net/netfilter/nf_conntrack_{name}");
+            let doing = format!("reading {path}");
+            fs::read_to_string(path).map_err(|source| LabError::Io { doing, source })
+        })
+    };
+    let stream = read("udp_timeout_stream")?;
+    let init = |config: &str| -> Result<Output, Failed> {
+        let mut command = site.command();
+        command.arg("--init-only").stdout(Stdio::piped()).stderr(Stdio::piped());
+        fs::write(&site.config, config)?;
+        Ok(site.node.spawn(&mut command)?.wait_with_output()?)
+    };
+    let whole = fs::read_to_string(&site.config)?;
+    let done = init(&whole)?;
+    check(done.status.success(), "everything is set", &done)?;
+    for (name, value) in [
+        ("tcp_timeout_established", "86400"),
+        ("tcp_timeout_close_wait", "90"),
+        ("tcp_be_liberal", "1"),
+        ("udp_timeout", "77"),
+        ("udp_timeout_stream", stream.trim()),
+    ] {
+        let now = read(name)?;
+        check(now.trim() == value, name, &now)?;
+    }
+    let refused = init(&whole.replace("maxPerCore: 0", "maxPerCore: 1, min: 1000"))?;
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    let told = "/proc/sys/net/netfilter/nf_conntrack_max cannot be set to 1000: ";
+    check(refused.status.code() == Some(3) && said.contains(told), "told what stays", &said)
 }

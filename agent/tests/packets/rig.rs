@@ -93,7 +93,7 @@ pub(crate) struct Site<'a> {
     pub(crate) node: &'a Host,
     pub(crate) root: PathBuf,
     pub(crate) folder: Folder,
-    config: PathBuf,
+    pub(crate) config: PathBuf,
     agent: Option<Agent>,
 }
 

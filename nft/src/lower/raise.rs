@@ -3,14 +3,15 @@
 
 use std::net::IpAddr;
 
-use super::{IFNAME_LEN, MS_PER_S, SADDR_LOW_96, addr_offset, lower};
+use super::{IFNAME_LEN, MS_PER_S, SADDR_LOW_96, Writer, addr_offset, lower_by};
 use crate::expr::{Base, CmpOp, CtKey, DynsetOp, Expr, Found, MetaKey, RejectWith};
 use crate::name::Name;
 use crate::ruleset::Rule;
 use crate::statement::{Field, Interfaces, Relation, Side, Statement};
 use crate::types::{Family, L4Proto, Prefix};
 
-/// The rule that lowers to exactly these expressions; `None` if there is none.
+/// The rule that lowers to exactly these expressions, be the registers ours or
+/// those of a later nft; `None` if there is none.
 #[must_use]
 pub fn raise(exprs: &[Expr], family: Family) -> Option<Rule> {
     let mut rule = Rule::new();
@@ -21,7 +22,8 @@ pub fn raise(exprs: &[Expr], family: Family) -> Option<Rule> {
         rest = rest.get(used..)?;
     }
     // What was recognized by its outline must also agree in every register.
-    (lower(&rule, family) == exprs).then_some(rule)
+    let is_by = |writer| lower_by(writer, &rule, family) == exprs;
+    Writer::ALL.into_iter().any(is_by).then_some(rule)
 }
 
 /// The first statement and how many expressions it takes.
@@ -201,4 +203,40 @@ fn raise_field(exprs: &[Expr], family: Family) -> Option<(Field, usize)> {
         _ => return None,
     };
     Some((field, 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::expr::Reg;
+
+    #[test]
+    fn whoever_chose_the_registers_it_is_the_same() {
+        let key = |client| vec![Field::PriorityBits { mask: 0xffff_e000 }, client];
+        let map = || Name::from("affinity");
+        for (family, client) in [(Family::Ip, Field::Saddr), (Family::Ip6, Field::SaddrLow96)] {
+            let update = Statement::Update { key: key(client), timeout_s: 60, map: map() };
+            let delete = Statement::Delete { key: key(client), map: map() };
+            let rule = vec![update, delete];
+            for writer in Writer::ALL {
+                let exprs = lower_by(writer, &rule, family);
+                assert_eq!(raise(&exprs, family).as_ref(), Some(&rule), "{writer:?}");
+            }
+        }
+    }
+
+    /// Data within the key is another rule.
+    #[test]
+    fn other_registers_are_another_rule() {
+        let key = vec![Field::Priority, Field::Saddr];
+        let rule = vec![Statement::Delete { key, map: Name::from("affinity") }];
+        for register in (0..16).map(Reg).filter(|register| ![2, 4].contains(&register.0)) {
+            let mut exprs = lower_by(Writer::Us, &rule, Family::Ip);
+            let [.., Expr::Meta { dreg, .. }, Expr::Dynset { data, .. }] = &mut exprs[..] else {
+                panic!("{exprs:?}");
+            };
+            (*dreg, *data) = (register, register);
+            assert_eq!(raise(&exprs, Family::Ip), None, "{register:?}");
+        }
+    }
 }

@@ -27,9 +27,10 @@ pub(super) struct SetType {
 /// Who declares: what they write differs in what the kernel does not look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Writer {
-    /// As nft 1.0.6, but a slot has the type number of `mark`. nft 1.0.2 knows
-    /// no `numgen` in a `typeof` and goes by the number, and at `integer`, which
-    /// has no length, it aborts.
+    /// As nft 1.0.6, but a slot has the type number of `mark`, and the lower
+    /// bits of an IPv6 address have it three times. nft 1.0.2 knows neither
+    /// `numgen` nor bare bits in a `typeof` and goes by the number, and at
+    /// `integer`, which has no length, it aborts.
     Us,
     /// nft 1.0.6, loading a listing.
     Nft,
@@ -38,13 +39,17 @@ enum Writer {
     NewNft,
 }
 
+/// Bytes of a `mark`.
+const MARK_LEN: usize = 4;
+
 impl Writer {
     const ALL: [Self; 3] = [Self::Us, Self::Nft, Self::NewNft];
 
-    fn slot_type(self) -> u32 {
+    /// The type of what no type is made for, and how many of it fill a field.
+    fn plain(self, field: Field) -> (u32, usize) {
         match self {
-            Self::Us => datatype::MARK,
-            Self::Nft | Self::NewNft => datatype::INTEGER,
+            Self::Us => (datatype::MARK, field.padded_len(Family::Ip6) / MARK_LEN),
+            Self::Nft | Self::NewNft => (datatype::INTEGER, 1),
         }
     }
 }
@@ -56,9 +61,8 @@ impl SetType {
     }
 
     fn by(writer: Writer, spec: &SetSpec, family: Family) -> Self {
-        let slot = writer.slot_type();
         let mut declared = Self {
-            key_type: type_number(&spec.key, family, slot),
+            key_type: type_number(&spec.key, family, writer),
             key_len: byte_len(&spec.key, family),
             ..Self::default()
         };
@@ -93,7 +97,7 @@ impl SetType {
             DataKind::None => {}
             DataKind::Verdict => declared.data_type = set::DATA_VERDICT,
             DataKind::Fields(fields) => {
-                declared.data_type = type_number(fields, family, slot);
+                declared.data_type = type_number(fields, family, writer);
                 declared.data_len = byte_len(fields, family);
             }
         }
@@ -146,22 +150,25 @@ fn by_typeof(declared: &SetType, family: Family) -> Option<(Vec<Field>, DataKind
 }
 
 /// Six bits for each part; more parts than fit push the first ones out.
-fn type_number(fields: &[Field], family: Family, slot: u32) -> u32 {
-    let number =
-        |number, field: &Field| (number << datatype::BITS) | field_type(*field, family, slot);
-    fields.iter().fold(0, number)
+fn type_number(fields: &[Field], family: Family, writer: Writer) -> u32 {
+    let types = fields.iter().flat_map(|field| {
+        let (of_one, count) = field_type(*field, family, writer);
+        std::iter::repeat_n(of_one, count)
+    });
+    types.fold(0, |number, of_one| (number << datatype::BITS) | of_one)
 }
 
-fn field_type(field: Field, family: Family, slot: u32) -> u32 {
-    match (field, family) {
+/// A field's type, and how often.
+fn field_type(field: Field, family: Family, writer: Writer) -> (u32, usize) {
+    let known = match (field, family) {
         (Field::Saddr | Field::SaddrNet { .. } | Field::Daddr, Family::Ip) => datatype::IPV4_ADDR,
         (Field::Saddr | Field::SaddrNet { .. } | Field::Daddr, Family::Ip6) => datatype::IPV6_ADDR,
         (Field::L4Proto, _) => datatype::INET_PROTO,
         (Field::Dport, _) => datatype::INET_SERVICE,
         (Field::Priority | Field::PriorityBits { .. }, _) => datatype::PRIORITY,
-        (Field::Random { .. }, _) => slot,
-        (Field::SaddrLow96, _) => datatype::INTEGER,
-    }
+        (Field::Random { .. } | Field::SaddrLow96, _) => return writer.plain(field),
+    };
+    (known, 1)
 }
 
 /// Parts of a concatenation are padded to words; a part alone is not.
@@ -336,9 +343,20 @@ mod tests {
         SetSpec { key: vec![Field::Priority], data: DataKind::Verdict, size: 8, dynamic: false }
     }
 
+    fn affinity() -> SetSpec {
+        SetSpec {
+            key: vec![Field::Priority, Field::SaddrLow96],
+            data: DataKind::Fields(vec![Field::Priority]),
+            size: 8,
+            dynamic: true,
+        }
+    }
+
     #[test]
     fn whoever_declares_it_it_is_the_same() {
-        for (spec, family) in [(endpoints(), Family::Ip), (entries(), Family::Ip6)] {
+        let declared =
+            [(endpoints(), Family::Ip), (entries(), Family::Ip6), (affinity(), Family::Ip6)];
+        for (spec, family) in declared {
             for writer in Writer::ALL {
                 let declared = SetType::by(writer, &spec, family);
                 assert_eq!(super::spec(&declared, 8, family), Some(spec.clone()), "{writer:?}");
@@ -362,9 +380,14 @@ mod tests {
 
     /// nft 1.0.2 aborts at a concatenation with an `integer`.
     #[test]
-    fn a_slot_has_a_type_with_a_length() {
-        let declared = SetType::of(&endpoints(), Family::Ip);
-        let last = declared.key_type & ((1 << datatype::BITS) - 1);
-        assert_eq!(last, datatype::MARK);
+    fn a_part_has_a_type_with_a_length() {
+        let part = |spec: &SetSpec, place: u32| {
+            let number = SetType::of(spec, Family::Ip6).key_type >> (place * datatype::BITS);
+            number & ((1 << datatype::BITS) - 1)
+        };
+        assert_eq!(part(&endpoints(), 0), datatype::MARK);
+        let marks = [2, 1, 0].map(|place| part(&affinity(), place));
+        assert_eq!(marks, [datatype::MARK; 3]);
+        assert_eq!(part(&affinity(), 3), datatype::PRIORITY);
     }
 }

@@ -43,6 +43,15 @@ impl Owed {
         Some(job)
     }
 
+    /// What is left when the agent is killed: its jobs are lost.
+    pub(super) fn inherited(self) -> Self {
+        Self { frontends: self.frontends, sweeps: VecDeque::new() }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.frontends.is_empty()
+    }
+
     pub(super) fn sweeps(&self) -> impl Iterator<Item = &SweepJob> {
         self.sweeps.iter().map(|(job, _)| job)
     }

@@ -85,8 +85,9 @@ const OF_PACKAGES: &[(&str, &[&str])] = &[
 const NFT_FOR_CONNTRACK: &[&str] =
     &["types", "nfnl", "socket::channel", "socket::Channel", "Family", "L4Proto", "Port", "Prefix"];
 
-/// Clients of Kubernetes' API, for `watch` and the tests alone.
-const KUBERNETES: &[&str] = &["kube", "k8s_openapi"];
+/// Clients of Kubernetes' API and what they are made of, for `watch/api` and the
+/// tests alone.
+const KUBERNETES: &[&str] = &["kube", "k8s_openapi", "rustls", "tower"];
 
 /// Every import against the direction.
 #[must_use]
@@ -99,9 +100,10 @@ fn fault(file: &File, name: &Named) -> Option<Fault> {
     let module = place.split('/').next().unwrap_or(place);
     let what = name.path.join("::");
     if KUBERNETES.iter().any(|client| name.is_in(client)) {
-        let allowed = package == "tests" || (package == "agent" && module == "watch");
+        let is_api = place == "watch/api" || place.starts_with("watch/api/");
+        let allowed = package == "tests" || (package == "agent" && is_api);
         let problem =
-            format!("{what}: only watch and tests talk to Kubernetes; pass a model::Change");
+            format!("{what}: only watch/api and tests talk to Kubernetes; pass a model::Change");
         return (!allowed).then(|| file.fault(name.line, problem));
     }
     let other = PACKAGES.into_iter().find(|other| name.is_in(&crate_of(other)))?;
@@ -197,6 +199,11 @@ mod tests {
             "use kube::Client;",
             "agent/src/sync/run.rs:1: kube::Client",
         );
+        finds(
+            "agent/src/watch/folder.rs",
+            "use kube::Client;",
+            "agent/src/watch/folder.rs:1: kube::Client",
+        );
     }
 
     #[test]
@@ -209,7 +216,7 @@ mod tests {
                 "use super::snapshot::Target; use crate::compile::Backend;",
             ),
             ("agent/src/sync/run.rs", "use crate::{compile, render}; use closeby_nft::Batch;"),
-            ("agent/src/watch/kubernetes.rs", "use kube::Client;"),
+            ("agent/src/watch/api/follow.rs", "use kube::Client;"),
             ("agent/src/model/node.rs", "#[cfg(test)] mod tests { use crate::compile; }"),
             ("agent/src/model/tests.rs", "use crate::compile;"),
             ("tests/src/oracle.rs", "use closeby::model; use closeby_nft::Name;"),

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::super::convert::LABEL_SERVICE_NAME;
-use super::{Identity, World};
+use super::super::identity::Identity;
+use super::World;
 use crate::model::{Change, Note, ServiceName, Slice};
 
 /// The file that each object of a world is from.

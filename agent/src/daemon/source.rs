@@ -1,0 +1,125 @@
+//! Where objects come from: a folder of manifests, or the API server.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use crossbeam_channel::Sender;
+use tracing::{error, info, warn};
+
+use super::{DaemonError, report_notes, spawn};
+use crate::model::{NodeName, Note};
+use crate::sync::run::Event;
+use crate::wait::Woken;
+use crate::watch::api::listing::Guard;
+use crate::watch::api::{self, Access, Told, Wanted};
+use crate::watch::folder;
+use crate::watch::manifests::{Folder, ManifestsError};
+use crate::watch::notify::Watch;
+
+/// Where objects come from.
+#[derive(Debug)]
+pub enum Source {
+    /// A folder, or a file, of manifests.
+    Manifests(PathBuf),
+    /// The API server.
+    Api {
+        /// Where it is.
+        access: Access,
+        /// When a list of its is not believed at once.
+        guard: Option<Guard>,
+    },
+}
+
+impl Source {
+    /// Tells of what there is, and, but for a folder that is to be read `once`, of
+    /// what changes until `stop` ends.
+    pub(super) fn start(
+        &self,
+        node: &NodeName,
+        once: bool,
+        stop: OwnedFd,
+        events: Sender<Event>,
+    ) -> Result<(), DaemonError> {
+        match self {
+            Self::Manifests(path) => read_folder(path, once, stop, events),
+            Self::Api { access, guard } => {
+                let wanted = Wanted { node: node.clone(), guard: *guard };
+                Ok(api::start(access.clone(), wanted, move |told| pass_on(told, &events))?)
+            }
+        }
+    }
+}
+
+/// Logs what is for people, and sends the changes on as one event.
+fn pass_on(told: Vec<Told>, events: &Sender<Event>) {
+    let mut changes = Vec::new();
+    for told in told {
+        match told {
+            Told::Changes(more) => changes.extend(more),
+            Told::Note(note) => warn!("{note}"),
+            Told::Trouble(words) => warn!("{words}"),
+            Told::News(words) => info!("{words}"),
+        }
+    }
+    if !changes.is_empty() {
+        let _ = events.send(Event::Changed(changes));
+    }
+}
+
+fn read_folder(
+    path: &Path,
+    once: bool,
+    stop: OwnedFd,
+    events: Sender<Event>,
+) -> Result<(), DaemonError> {
+    let mut folder = Folder::open(path)?;
+    let watch = Watch::new(path)?;
+    let mut world = folder.read()?;
+    report_notes(&world.notes);
+    let _ = events.send(Event::Changed(folder::diff(None, &world)));
+    if once {
+        return Ok(());
+    }
+    spawn("manifests", move || {
+        follow(watch, &stop, &mut |changed| {
+            let next = changed.then(|| folder.read());
+            let Some(next) = next.and_then(report_unreadable) else { return };
+            report_new_notes(&world.notes, &next.notes);
+            let changes = folder::diff(Some(&world), &next);
+            world = next;
+            if !changes.is_empty() {
+                let _ = events.send(Event::Changed(changes));
+            }
+        });
+    })?;
+    Ok(())
+}
+
+/// Calls back whenever the folder changed.
+fn follow(mut watch: Watch, stop: &impl AsFd, on_change: &mut dyn FnMut(bool)) {
+    loop {
+        match watch.wait(stop) {
+            Ok(woken) => {
+                on_change(woken == Woken::Changed);
+                if woken == Woken::Stopped {
+                    return;
+                }
+            }
+            Err(error) => {
+                error!("{error}; changes of the folder are no longer seen");
+                return;
+            }
+        }
+    }
+}
+
+fn report_new_notes(known: &[Note], notes: &[Note]) {
+    for note in notes.iter().filter(|note| !known.contains(note)) {
+        warn!("{note}");
+    }
+}
+
+/// A folder that cannot be read changes nothing.
+fn report_unreadable<T>(read: Result<T, ManifestsError>) -> Option<T> {
+    read.map_err(|error| warn!("{error}; what was read before stays in force")).ok()
+}

@@ -1,0 +1,129 @@
+//! The API server as the source of objects.
+//!
+//! The rim: one thread with a small runtime, on it one follower a kind. What
+//! they find is judged as everything else (`convert`) and told as [`Told`].
+//! Whatever the API server does, or does not, nothing is taken away but what it
+//! says is gone; and a list that says so of most of it must say it several times.
+
+mod access;
+mod failure;
+mod follow;
+mod kinds;
+mod line;
+mod link;
+pub mod listing;
+mod patience;
+
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::thread;
+
+use futures::future::{join, join_all};
+use tokio::runtime::Builder;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+pub use access::{Access, AccessError};
+
+use super::objects::{EndpointSlice, Node, Service, ServiceCidr};
+use crate::model::{Change, NodeName, Note};
+use follow::Follower;
+use kinds::Watched;
+use link::{Link, Open};
+use listing::{Guard, Listing};
+
+/// What is told at once, at most: changes that are ready together should become
+/// one generation.
+const BATCH_MAX: usize = 4096;
+
+/// What the API server's objects mean, and how it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// They belong together.
+    Changes(Vec<Change>),
+    /// Something is wrong with an object.
+    Note(Note),
+    /// Something is wrong with the API server, said once until it is over.
+    Trouble(String),
+    /// Something is right again, or worth to know.
+    News(String),
+}
+
+/// Which objects to follow.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// This node.
+    pub node: NodeName,
+    /// When a list is not believed at once.
+    pub guard: Option<Guard>,
+}
+
+/// Why following cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// There is no way to the API server.
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    /// The system has no thread, or no epoll, to give.
+    #[error("cannot start the thread that follows the API server: {0}")]
+    Thread(#[from] io::Error),
+}
+
+/// Starts the thread, which ends with the process. `on_told` is given what is
+/// ready at a time.
+///
+/// # Errors
+///
+/// See [`StartError`]; an API server that does not answer is no reason.
+pub fn start(
+    access: Access,
+    wanted: Wanted,
+    on_told: impl FnMut(Vec<Told>) + Send + 'static,
+) -> Result<(), StartError> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let opened = {
+        let _within = runtime.enter();
+        access.client()?
+    };
+    let server = opened.1.clone();
+    thread::Builder::new().name("api".to_owned()).spawn(move || {
+        runtime.block_on(async move {
+            let (told, inbox) = unbounded_channel();
+            let open: Open = Box::new(move || access.client());
+            let link = Rc::new(Link::new(open, opened, told));
+            link.tell(Told::News(format!("following the API server at {server}")));
+            join(follow_all(link, wanted), pass_on(inbox, on_told)).await;
+        });
+    })?;
+    Ok(())
+}
+
+/// Follows every kind, for ever.
+async fn follow_all(link: Rc<Link>, wanted: Wanted) {
+    join_all([
+        one::<Service>(&link, &wanted),
+        one::<EndpointSlice>(&link, &wanted),
+        one::<Node>(&link, &wanted),
+        one::<ServiceCidr>(&link, &wanted),
+    ])
+    .await;
+}
+
+fn one<K: Watched + 'static>(
+    link: &Rc<Link>,
+    wanted: &Wanted,
+) -> Pin<Box<dyn Future<Output = ()>>> {
+    let listing = Listing::new(K::KIND, wanted.guard);
+    Box::pin(Follower::<K>::new(Rc::clone(link), listing, &wanted.node).follow())
+}
+
+/// Passes on what is ready, together.
+async fn pass_on(mut inbox: UnboundedReceiver<Told>, mut on_told: impl FnMut(Vec<Told>)) {
+    let mut ready = Vec::new();
+    while inbox.recv_many(&mut ready, BATCH_MAX).await > 0 {
+        on_told(std::mem::take(&mut ready));
+    }
+}
+
+#[cfg(test)]
+mod tests;
