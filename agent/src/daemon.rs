@@ -23,8 +23,9 @@ use crate::config::{self, Settings};
 use crate::handover::{self, Clear, HandoverError};
 use crate::host::sysctls;
 use crate::host::{AddressError, AddressWatch, Lock, LockError, families, probe};
+use crate::metrics::Metrics;
 use crate::model::{Change, NodeName, Note};
-use crate::serve::HealthListeners;
+use crate::serve::{Addresses, ProxyHealth, Server, Shared};
 use crate::sync::effect::SweepJob;
 use crate::sync::run::{Event, Published, run};
 use crate::sync::sweeper::{self, Told};
@@ -33,8 +34,10 @@ use crate::watch::api::{AccessError, StartError};
 use crate::watch::manifests::ManifestsError;
 use crate::watch::notify::WatchError;
 
+mod observer;
 mod source;
 
+use observer::Teller;
 pub use source::Source;
 
 /// How often `once` tries before it gives up.
@@ -137,8 +140,11 @@ pub fn daemon(options: Options) -> Result<(), DaemonError> {
         let mut beside = netlink()?;
         spawn("leftovers", move || handover::watch(&mut beside, &until_clear))?;
     }
-    let sweeper = Sweeper::start(on_swept)?;
-    work(options, kernel, families, &inbox, sweeper)
+    let Settings { sync_period, configz, .. } = &options.settings;
+    let health = ProxyHealth::new(families.clone(), *sync_period);
+    let shared = Arc::new(Shared::new(health, Metrics::new(&families), configz));
+    let sweeper = Sweeper::start(on_swept, Arc::clone(&shared))?;
+    work(options, kernel, families, &inbox, sweeper, shared)
 }
 
 /// Lets the machine work until it is told to stop, or is stuck.
@@ -148,44 +154,25 @@ fn work(
     families: BTreeSet<Family>,
     inbox: &Receiver<Event>,
     sweeper: Sweeper,
+    shared: Arc<Shared>,
 ) -> Result<(), DaemonError> {
     let Options { node, settings, once, .. } = options;
+    let (healthz, metrics) = (settings.healthz_bind_address, settings.metrics_bind_address);
+    let addresses = Addresses { healthz, metrics };
     let pace = Pace::new(settings.min_sync_period, settings.sync_period);
     let name = node.clone();
     let facts_of: FactsOf =
         Box::new(move |object, host| config::facts(&settings, &name, object, &families, host));
     let mut machine = Machine::new(node, facts_of, pace, kernel.send_limit());
     let published: Published = Arc::new(ArcSwapOption::empty());
-    let health = (!once).then(HealthListeners::start).transpose();
-    let health = health.map_err(|source| DaemonError::Host { what: "threads", source })?;
-    let mut ended = Ok(());
-    let mut failures = 0;
-    run(&mut machine, &mut kernel, inbox, &published, &sweeper.jobs, &mut |report, now| {
-        say(report, now);
-        match report {
-            Report::Stuck { why } => {
-                ended = Err(DaemonError::Unable(why.clone()));
-                false
-            }
-            Report::Failed { why, .. } if once => {
-                failures += 1;
-                ended = Err(DaemonError::Refused(why.clone()));
-                failures < ONCE_TRIES
-            }
-            Report::Committed { .. } => {
-                if let Some(health) = &health {
-                    health.publish(published.load_full());
-                }
-                ended = Ok(());
-                !once
-            }
-            Report::Failed { .. } | Report::Drift { .. } | Report::Notes(_) => true,
-        }
-    });
+    let server = (!once).then(|| Server::start(addresses, Arc::clone(&shared))).transpose();
+    let server = server.map_err(|source| DaemonError::Host { what: "threads", source })?;
+    let mut teller = Teller::new(shared, &published, server);
+    run(&mut machine, &mut kernel, inbox, &published, &sweeper.jobs, &mut teller);
     if once {
         sweeper.finish();
     }
-    ended
+    teller.ended
 }
 
 /// The thread that sweeps connection tracking.
@@ -195,12 +182,16 @@ struct Sweeper {
 }
 
 impl Sweeper {
-    fn start(events: Sender<Event>) -> Result<Self, DaemonError> {
+    fn start(events: Sender<Event>, shared: Arc<Shared>) -> Result<Self, DaemonError> {
         let (jobs, asked) = unbounded();
         let body = move || {
             sweeper::sweep(&asked, &mut || Ok(Box::new(Conntrack::open()?)), &mut |told| {
                 say_swept(&told);
-                if let Told::Swept { generation, .. } = told {
+                if let Told::Swept { generation, tally, took } = told {
+                    let six = tally.deleted_ip6;
+                    let deleted = [(Family::Ip, tally.deleted - six), (Family::Ip6, six)];
+                    shared.metrics.kube_proxy.swept(took, &deleted);
+                    shared.metrics.own.swept(tally);
                     let _ = events.send(Event::Swept(generation));
                 }
             });
@@ -314,7 +305,9 @@ fn host_error(what: &'static str, errno: nix::errno::Errno) -> DaemonError {
 /// programs that wait for them.
 fn say(report: &Report, now: Moment) {
     match report {
-        Report::Committed { generation, services, endpoints, elements: (added, removed) } => {
+        Report::Committed {
+            generation, services, endpoints, elements: (added, removed), ..
+        } => {
             info!(%generation, services, endpoints, added, removed, "committed");
             // A reader that left is no reason to stop serving.
             let _ = writeln!(
@@ -340,7 +333,7 @@ fn say_swept(told: &Told) {
             warn!("{why}; UDP flows to endpoints that are gone go on until it can be swept");
         }
         Told::Swept { generation, tally, took } => {
-            let Tally { seen, deleted, kept, unreadable } = tally;
+            let Tally { seen, deleted, kept, unreadable, .. } = tally;
             let ms = took.as_millis();
             if *tally == (Tally { seen: *seen, ..Tally::default() }) {
                 debug!(%generation, seen, ms, "swept connection tracking: nothing to delete");

@@ -19,6 +19,7 @@ pub mod explain;
 pub mod fastpath;
 pub mod handover;
 pub mod host;
+pub mod metrics;
 pub mod model;
 pub mod offline;
 pub mod render;

@@ -8,6 +8,8 @@
 //! are judged by what is known newest, and what came is swept for once more
 //! after the end, since part of the table had passed already.
 
+use closeby_nft::Family;
+
 use crate::expected::{Expected, Selection};
 use crate::flow::Flow;
 use crate::judge::Stale;
@@ -44,6 +46,8 @@ pub struct Tally {
     pub seen: u64,
     /// Entries deleted.
     pub deleted: u64,
+    /// Those of them that are of IPv6.
+    pub deleted_ip6: u64,
     /// Entries that were to be deleted and that the kernel keeps.
     pub kept: u64,
     /// Entries that could not be read.
@@ -113,6 +117,7 @@ impl Sweep {
             table.list(selection)?;
             pass.is_listing = true;
         }
+        let family = selection.family;
         self.flows.clear();
         let part = table.next(&mut self.flows)?;
         self.tally.unreadable += part.unreadable;
@@ -122,6 +127,9 @@ impl Sweep {
         for stale in stale.chunks(DELETE_MAX) {
             let deleted = table.delete(stale)?;
             self.tally.deleted += deleted.done;
+            if family == Family::Ip6 {
+                self.tally.deleted_ip6 += deleted.done;
+            }
             self.tally.kept += deleted.kept;
         }
         pass.next(part.more, part.is_interrupted)

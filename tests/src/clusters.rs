@@ -211,6 +211,7 @@ fn slice() -> impl Strategy<Value = Slice> {
                 family,
                 ports,
                 endpoints,
+                triggered: None,
             },
         )
     })
@@ -286,6 +287,7 @@ fn node() -> impl Strategy<Value = Node> {
         zone,
         addresses: vec![node_addr(Family::Ip, 1)],
         pod_cidrs: Vec::new(),
+        is_leaving: false,
     })
 }
 

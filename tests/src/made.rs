@@ -61,8 +61,9 @@ impl Made {
             let (mine, theirs) = (self.ruleset(), other.ruleset());
             return Some(format!("rules differ:\n{mine:#?}\n{theirs:#?}"));
         }
-        let is_same = (&mine.targets, &mine.sources, &mine.cluster_ips, &mine.health)
-            == (&theirs.targets, &theirs.sources, &theirs.cluster_ips, &theirs.health);
+        let is_same = (&mine.targets, &mine.sources, &mine.cluster_ips)
+            == (&theirs.targets, &theirs.sources, &theirs.cluster_ips)
+            && (&mine.health, &mine.none_local) == (&theirs.health, &theirs.none_local);
         (!is_same).then(|| format!("snapshots differ:\n{mine:#?}\n{theirs:#?}"))
     }
 

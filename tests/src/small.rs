@@ -117,6 +117,7 @@ pub fn slice(name: u8, six: bool, count: u8) -> Slice {
             port: port(8080),
         }],
         endpoints: (0..count).map(endpoint).collect(),
+        triggered: None,
     }
 }
 
@@ -128,6 +129,7 @@ pub fn node(zone: u8) -> Node {
         zone: Some(Zone::from(format!("zone-{zone}").as_str())),
         addresses: Family::BOTH.map(|family| address(family, 9, 1)).to_vec(),
         pod_cidrs: Vec::new(),
+        is_leaving: false,
     }
 }
 

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use closeby::compile::Generation;
-use closeby::model::{Change, HostAddresses, Kind, NodeName};
+use closeby::model::{Change, HostAddresses, Kind, Node, NodeName, Slice};
 use closeby::render::tables::superseded_ids;
 use closeby::sync::run::{Event, run};
-use closeby::sync::{Input, Machine, Moment, Pace, Report};
+use closeby::sync::{Input, Machine, Moment, Pace, Report, Standing};
 use closeby_nft::fake::{Fake, Fault};
 use closeby_nft::kernel::{CommitError, Kernel, ListError, Listing, Receipt};
 use closeby_nft::trace::{Host, Origin, Packet, Tracer};
-use closeby_nft::{Batch, GenId, L4Proto, Ruleset, Sealed, TableId};
+use closeby_nft::{Batch, Family, GenId, L4Proto, Ruleset, Sealed, TableId};
 use closeby_tests::simulated::{Foreign, World, ours};
 use closeby_tests::small;
 use crossbeam_channel::unbounded;
@@ -104,6 +104,59 @@ fn a_change_waits_for_min_sync_period_and_wakes_it_then() {
     assert_eq!(world.machine.wake_at(), Moment(SECOND));
     world.settle(FEW);
     assert_eq!(world.now, Moment(SECOND));
+}
+
+/// What waits while the kernel refuses is told as waiting, until it is written.
+#[test]
+fn what_is_not_written_is_not_settled() {
+    let mut world = World::new(Duration::ZERO, usize::MAX);
+    let stands = |world: &World| {
+        let Standing { is_settled, is_node_eligible } = world.machine.standing();
+        (is_settled, is_node_eligible)
+    };
+    assert_eq!(stands(&world), (false, false), "nothing is known of the node");
+    world.change(&objects());
+    world.settle(FEW);
+    assert_eq!(stands(&world), (true, true));
+    world.kernel.fail_next(Fault::Busy);
+    world.change(&small_change(1));
+    world.answer();
+    assert_eq!(stands(&world), (false, true));
+    world.settle(FEW);
+    assert_eq!(stands(&world), (true, true));
+    let leaving = Node { is_leaving: true, ..small::node(0) };
+    world.change(&[Change::Node(leaving)]);
+    assert_eq!(stands(&world), (true, false));
+    world.change(&[Change::Node(small::node(0))]);
+    assert_eq!(stands(&world), (true, true));
+    world.change(&[Change::NodeGone(small::NODE.into())]);
+    assert_eq!(stands(&world), (true, false));
+}
+
+/// When endpoints changed is told once, with the generation that has them.
+#[test]
+fn when_it_changed_is_told_with_the_generation() {
+    let mut world = settled(Duration::ZERO, usize::MAX);
+    let when = |seconds| Some(Duration::from_secs(seconds));
+    let told = |world: &World| match world.reports.last() {
+        Some((_, Report::Committed { triggered, .. })) => triggered.clone(),
+        other => panic!("{other:?}"),
+    };
+    world.kernel.fail_next(Fault::Busy);
+    world.change(&[Change::Slice(Slice { triggered: when(1), ..small::slice(0, false, 1) })]);
+    world.answer();
+    world.change(&[Change::Slice(Slice { triggered: when(2), ..small::slice(1, true, 1) })]);
+    world.settle(FEW);
+    let both = [(Family::Ip, Duration::from_secs(1)), (Family::Ip6, Duration::from_secs(2))];
+    assert_eq!(told(&world), both);
+    // The same endpoints at another time are no change.
+    let generations = world.reports.len();
+    world.change(&[Change::Slice(Slice { triggered: when(3), ..small::slice(1, true, 1) })]);
+    world.settle(FEW);
+    assert_eq!(world.reports.len(), generations);
+    world.change(&small_change(2));
+    world.settle(FEW);
+    assert_eq!(told(&world), []);
 }
 
 #[test]
@@ -470,7 +523,9 @@ fn events_without_a_pause_do_not_keep_it_from_looking() {
     });
     let published = Arc::new(ArcSwapOption::empty());
     let (sweeper, _) = unbounded();
-    run(&mut machine, &mut kernel, &events, &published, &sweeper, &mut |_, _| true);
+    run(&mut machine, &mut kernel, &events, &published, &sweeper, &mut |_: &Report, _: Moment| {
+        true
+    });
     drop(events);
     assert!(flood.join().is_ok(), "the flood ends");
     assert!(kernel.asked >= 4, "asked {} times", kernel.asked);
@@ -489,12 +544,19 @@ fn a_later_stage_waits_for_packets_that_came_before() {
     sender.send(Event::Changed(objects())).unwrap();
     // Then one without endpoints: it is refused, and after that its pool goes.
     let mut next = Some(Event::Changed(small_change(0).into()));
-    run(&mut machine, &mut kernel, &events, &published, &sweeper, &mut |report, _| {
-        if matches!(report, Report::Committed { .. }) {
-            return next.take().is_some_and(|event| sender.send(event).is_ok());
-        }
-        true
-    });
+    run(
+        &mut machine,
+        &mut kernel,
+        &events,
+        &published,
+        &sweeper,
+        &mut |report: &Report, _: Moment| {
+            if matches!(report, Report::Committed { .. }) {
+                return next.take().is_some_and(|event| sender.send(event).is_ok());
+            }
+            true
+        },
+    );
     let [first, change, check, contract] = kernel.transactions[..] else {
         panic!("{:?}", kernel.transactions);
     };

@@ -128,6 +128,7 @@ fn slice(row: &Row) -> Slice {
         family: Family::Ip,
         ports: vec![SlicePort { name: PortName::from(""), proto: L4Proto::Tcp, port: port(80) }],
         endpoints: endpoints.collect(),
+        triggered: None,
     }
 }
 

@@ -66,6 +66,7 @@ pub fn changes(shape: Shape) -> impl Iterator<Item = Change> {
         zone: Some(zone(0)),
         addresses: vec![ip("192.0.2.1"), ip("fd00::1")],
         pod_cidrs: Vec::new(),
+        is_leaving: false,
     });
     let services = (0..shape.services).map(move |index| Change::Service(service(shape, index)));
     let slices =
@@ -104,6 +105,7 @@ pub fn slice(shape: Shape, index: u32, endpoints: u32) -> Slice {
             port: port(8080),
         }],
         endpoints: (0..endpoints).map(|slot| endpoint(shape, index, slot)).collect(),
+        triggered: None,
     }
 }
 

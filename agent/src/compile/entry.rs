@@ -341,6 +341,7 @@ mod tests {
                 family: Family::Ip,
                 ports: vec![SlicePort { name: name.clone(), proto, port }],
                 endpoints: numbers.iter().map(endpoint).collect(),
+                triggered: None,
             }));
         }
         cluster

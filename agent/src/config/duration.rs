@@ -36,6 +36,34 @@ pub(super) fn read_duration_ns(text: &str) -> Option<i64> {
     i64::try_from(sign * sum_ns).ok()
 }
 
+const SECOND_NS: u64 = 1_000_000_000;
+const MINUTE_NS: u64 = 60 * SECOND_NS;
+
+/// A duration as Go writes it: `1h0m0s`, `1.5s`, `100ms`.
+pub(super) fn duration_text(ns: i64) -> String {
+    let sign = if ns < 0 { "-" } else { "" };
+    let ns = ns.unsigned_abs();
+    let short = match ns {
+        0 => "0s".to_owned(),
+        1..1_000 => format!("{ns}ns"),
+        1_000..1_000_000 => decimal(ns, 1_000) + "µs",
+        1_000_000..SECOND_NS => decimal(ns, 1_000_000) + "ms",
+        _ => decimal(ns % MINUTE_NS, SECOND_NS) + "s",
+    };
+    match ns / MINUTE_NS {
+        0 => format!("{sign}{short}"),
+        minutes @ 1..60 => format!("{sign}{minutes}m{short}"),
+        minutes => format!("{sign}{}h{}m{short}", minutes / 60, minutes % 60),
+    }
+}
+
+/// So many of a unit, without zeros at the end.
+fn decimal(ns: u64, unit_ns: u64) -> String {
+    let digits = unit_ns.ilog10() as usize;
+    let text = format!("{}.{:0digits$}", ns / unit_ns, ns % unit_ns);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 /// The first number with its unit, and what follows.
 fn part(text: &str) -> Option<(i128, &str)> {
     let (whole, rest) = digits(text);
@@ -62,7 +90,17 @@ fn digits(text: &str) -> (&str, &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::read_duration_ns;
+    use super::{duration_text, read_duration_ns};
+
+    #[test]
+    fn writes_what_go_writes() {
+        for text in
+            ["0s", "1ns", "1.5µs", "100ms", "1.001s", "10s", "1m0s", "1h0m0s", "24h0m0.5s", "-1m1s"]
+        {
+            assert_eq!(duration_text(read_duration_ns(text).unwrap()), text);
+        }
+        assert_eq!(duration_text(i64::MIN), "-2562047h47m16.854775808s");
+    }
 
     #[test]
     fn reads_what_go_reads() {

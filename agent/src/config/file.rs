@@ -54,6 +54,22 @@ pub(super) enum Value {
     Nothing,
 }
 
+impl Value {
+    /// Whether Go cannot tell it from an absent key, and that has a default.
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::Text(text) => text.is_empty(),
+            Self::TextList(list) => list.is_empty(),
+            Self::Flag(_)
+            | Self::Whole(_)
+            | Self::Number(_)
+            | Self::DurationNs(_)
+            | Self::Some
+            | Self::Nothing => false,
+        }
+    }
+}
+
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -128,13 +144,22 @@ impl Values {
 
     /// Keys that are set to something that is not done here.
     pub(super) fn ignored(&self) -> Vec<String> {
-        let keys = KEYS.iter().filter_map(|key| {
-            let Role::Ignored(defaults) = key.role else { return None };
+        let keys = self.set().filter(|(key, _)| matches!(key.role, Role::Ignored(_)));
+        keys.map(|(key, _)| key.path.to_owned()).collect()
+    }
+
+    /// Keys that are set to something else than the default.
+    pub(super) fn set(&self) -> impl Iterator<Item = (&'static Key, &Value)> {
+        KEYS.iter().filter_map(|key| {
             let value = self.get(key.path)?;
-            let is_default = defaults.iter().any(|default| is_same(key, value, default));
-            (!is_default).then(|| key.path.to_owned())
-        });
-        keys.collect()
+            let is_default = match key.role {
+                Role::Used => value.is_empty(),
+                Role::Ignored(defaults) => {
+                    defaults.iter().any(|default| is_same(key, value, default))
+                }
+            };
+            (!is_default).then_some((key, value))
+        })
     }
 
     fn section(&mut self, section: &str, tree: &Tree) -> Result<(), ConfigError> {

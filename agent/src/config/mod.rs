@@ -4,14 +4,17 @@
 //! is wrong is an error that names file, line and key; what is right but not
 //! done here is listed in [`Settings::ignored`], never silently dropped.
 
+mod configz;
 mod conntrack;
 mod duration;
 mod facts;
 mod file;
 mod keys;
+mod listen;
 mod load;
 mod tree;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -56,6 +59,12 @@ pub struct Settings {
     pub sync_period: Option<Duration>,
     /// How much time to leave between two commits (`nftables.minSyncPeriod`).
     pub min_sync_period: Option<Duration>,
+    /// Where the node's health is told (`healthzBindAddress`); `None` for nowhere.
+    pub healthz_bind_address: Option<SocketAddr>,
+    /// Where metrics are told (`metricsBindAddress`); `None` for nowhere.
+    pub metrics_bind_address: Option<SocketAddr>,
+    /// The whole configuration in force, as it is shown.
+    pub configz: serde_json::Value,
     /// What is asked of connection tracking (`conntrack`).
     pub conntrack: Conntrack,
     /// How likely this process is to be ended for want of memory
@@ -102,6 +111,9 @@ impl Default for Settings {
             masquerade_bit: MarkBit::DEFAULT,
             sync_period: None,
             min_sync_period: None,
+            healthz_bind_address: Some(listen::HEALTHZ),
+            metrics_bind_address: Some(listen::METRICS),
+            configz: configz::defaults(),
             conntrack: Conntrack::default(),
             oom_score: OOM_SCORE,
             ignored: Vec::new(),
@@ -126,6 +138,7 @@ impl Settings {
             let problem = "is longer than nftables.syncPeriod; make it shorter";
             return Err(values.error("nftables.minSyncPeriod", problem));
         }
+        let (healthz, metrics) = (listen::healthz(&values)?, listen::metrics(&values)?);
         Ok(Self {
             // As kube-proxy does, and the kubelet.
             hostname_override: values
@@ -140,6 +153,9 @@ impl Settings {
             masquerade_bit: masquerade_bit(&values)?,
             sync_period,
             min_sync_period,
+            healthz_bind_address: Some(healthz),
+            metrics_bind_address: Some(metrics),
+            configz: configz::of(&values, healthz, metrics),
             conntrack: Conntrack::of(&values)?,
             oom_score: oom_score(&values)?,
             ignored,

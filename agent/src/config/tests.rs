@@ -22,7 +22,8 @@ fn takes_the_files_that_exist() {
     let cidrs = ["10.244.0.0/16", "fd00:10:244::/56"].map(|text| text.parse().unwrap());
     let detect_local = DetectLocalMode::ClusterCidr(cidrs.to_vec());
     let kubeconfig = Some("/var/lib/kube-proxy/kubeconfig.conf".into());
-    assert_eq!(kubeadm, Settings { detect_local, kubeconfig, ..Settings::default() });
+    let configz = kubeadm.configz.clone();
+    assert_eq!(kubeadm, Settings { detect_local, kubeconfig, configz, ..Settings::default() });
 }
 
 #[test]
@@ -53,6 +54,7 @@ fn takes_what_is_set() {
          localhost, all, 192.168.0.1/24]\ndetectLocalMode: InterfaceNamePrefix\ndetectLocal: \
          {interfaceNamePrefix: veth}\nfeatureGates: {A: true}\noomScoreAdj: 0\nconntrack: \
          {min: 0}\nlogging: {verbosity: 2}\nipvs: {excludeCIDRs: [10.0.0.0/8]}\n\
+         healthzBindAddress: '[::1]:1234'\nmetricsBindAddress: 10.0.0.1\n\
          clientConnection: {kubeconfig: /etc/kubeconfig, qps: 7}\n",
     )
     .unwrap();
@@ -72,6 +74,9 @@ fn takes_what_is_set() {
             masquerade_bit: MarkBit::new(0).unwrap(),
             sync_period: Some(Duration::from_secs(60)),
             min_sync_period: Some(Duration::from_millis(1500)),
+            healthz_bind_address: Some("[::1]:1234".parse().unwrap()),
+            metrics_bind_address: Some("10.0.0.1:10249".parse().unwrap()),
+            configz: settings.configz.clone(),
             conntrack: Conntrack { min: 0, ..Conntrack::default() },
             oom_score: 0,
             ignored: [
@@ -84,6 +89,37 @@ fn takes_what_is_set() {
             .to_vec(),
         }
     );
+}
+
+#[test]
+fn what_is_in_force_is_shown() {
+    let shown = |body: &str, place: &str| {
+        parse(body).unwrap().configz.pointer(place).map(ToString::to_string).unwrap()
+    };
+    for (body, place, expected) in [
+        ("", "/mode", "\"nftables\""),
+        ("mode: ipvs", "/mode", "\"nftables\""),
+        ("", "/nftables/minSyncPeriod", "\"0s\""),
+        ("nftables: {minSyncPeriod: 1500ms}", "/nftables/minSyncPeriod", "\"1.5s\""),
+        ("nftables: {syncPeriod: 90m}", "/nftables/syncPeriod", "\"1h30m0s\""),
+        ("nftables: {syncPeriod: 0s}", "/nftables/syncPeriod", "\"30s\""),
+        ("clientConnection: {qps: 0}", "/clientConnection/qps", "5"),
+        ("clientConnection: {qps: 7.5}", "/clientConnection/qps", "7.5"),
+        ("conntrack: {min: 0}", "/conntrack/min", "0"),
+        ("conntrack: {tcpCloseWaitTimeout: 0s}", "/conntrack/tcpCloseWaitTimeout", "\"0s\""),
+        ("nodePortAddresses: []", "/nodePortAddresses", "[\"primary\"]"),
+        ("nodePortAddresses: [10.0.0.0/8]", "/nodePortAddresses", "[\"10.0.0.0/8\"]"),
+        ("healthzBindAddress: 10.0.0.1", "/healthzBindAddress", "\"10.0.0.1:10256\""),
+        ("bindAddress: '::'", "/healthzBindAddress", "\"[::]:10256\""),
+        ("bindAddress: '::'", "/metricsBindAddress", "\"[::1]:10249\""),
+        ("bindAddress: '::'", "/bindAddress", "\"::\""),
+        ("metricsBindAddress: 'fd00::1'", "/metricsBindAddress", "\"[fd00::1]:10249\""),
+        ("metricsBindAddress: 0.0.0.0:0", "/metricsBindAddress", "\"0.0.0.0:0\""),
+    ] {
+        assert_eq!(shown(body, place), expected, "{body}");
+    }
+    // What is there without a file is what an empty file gives.
+    assert_eq!(parse("").unwrap(), Settings::default());
 }
 
 #[test]
@@ -122,6 +158,16 @@ fn errors_say_where_and_what_to_do() {
         (
             "nftables: {syncPeriod: 1s, minSyncPeriod: 2s}",
             "3: nftables.minSyncPeriod: is longer than nftables.syncPeriod; make it shorter",
+        ),
+        (
+            "healthzBindAddress: 10.0.0.1:http",
+            "3: healthzBindAddress: \"10.0.0.1:http\" is no address to listen on such as \
+             0.0.0.0:10256 or [::]:10256",
+        ),
+        (
+            "metricsBindAddress: ':10249'",
+            "3: metricsBindAddress: \":10249\" is no address to listen on such as 0.0.0.0:10256 \
+             or [::]:10256",
         ),
         ("mode: netfilter", "3: mode: \"netfilter\" is none of nftables, iptables, ipvs"),
         (
@@ -212,6 +258,7 @@ fn node(addresses: &[&str]) -> Node {
         pod_cidrs: ["10.1.0.0/24", "fd01::/64", "10.2.0.0/24"]
             .map(|cidr| cidr.parse().unwrap())
             .to_vec(),
+        is_leaving: false,
     }
 }
 

@@ -1,11 +1,12 @@
 //! One generation's decisions, laid out for lookups: immutable, without lock,
 //! and without allocation when read.
 
+use std::collections::BTreeMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use closeby_nft::Prefix;
+use closeby_nft::{Family, Prefix};
 use imbl::shared_ptr::DefaultSharedPtr;
 use imbl::{GenericHashMap, OrdMap};
 
@@ -87,6 +88,18 @@ pub struct Snapshot {
     pub cluster_ips: Lookup<IpAddr, u32>,
     /// Where load balancers ask for endpoints of this node.
     pub health: OrdMap<ServiceName, HealthPort>,
+    /// How many ports drop traffic under policy Local, for only other nodes have
+    /// endpoints of them; none of those that are not named. To be told of alone.
+    pub none_local: BTreeMap<(Family, Traffic), usize>,
+}
+
+/// Where traffic comes from, as policies tell it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Traffic {
+    /// From inside the cluster, to a ClusterIP.
+    Internal,
+    /// To any other address, or a NodePort.
+    External,
 }
 
 /// What happens to a new connection.
@@ -119,6 +132,7 @@ impl Snapshot {
             sources: Lookup::default(),
             cluster_ips: Lookup::default(),
             health: OrdMap::new(),
+            none_local: BTreeMap::new(),
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use closeby_nft::Prefix;
+use closeby_nft::{Family, Prefix};
 
 use super::note::quoted;
 
@@ -99,6 +99,15 @@ pub fn read_prefix(text: &str) -> Result<Prefix, String> {
         return Err(problem());
     }
     len.parse().ok().and_then(|len| Prefix::new(addr, len)).ok_or_else(problem)
+}
+
+/// The API's word for a family.
+#[must_use]
+pub fn family_word(family: Family) -> &'static str {
+    match family {
+        Family::Ip => "IPv4",
+        Family::Ip6 => "IPv6",
+    }
 }
 
 #[cfg(test)]

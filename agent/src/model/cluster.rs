@@ -6,8 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
-use closeby_nft::Prefix;
+use closeby_nft::{Family, Prefix};
 
 use super::change::{Change, Kind};
 use super::host::HostAddresses;
@@ -34,6 +35,10 @@ pub struct Cluster {
     texts: Texts,
 }
 
+/// How many moments are kept at which what changed came about; those of further
+/// changes are forgotten until these are in force.
+pub const TRIGGERS_MAX: usize = 10_000;
+
 /// What a change touched.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dirty {
@@ -45,6 +50,9 @@ pub struct Dirty {
     pub host: bool,
     /// Whether a ServiceCIDR came, changed or went.
     pub service_cidrs: bool,
+    /// When the endpoints that changed did so, as their slices say, in which
+    /// family. To measure by; nothing is decided from it.
+    pub triggered: Vec<(Family, Duration)>,
 }
 
 impl Dirty {
@@ -66,6 +74,8 @@ impl Dirty {
         self.nodes.extend(other.nodes);
         self.host |= other.host;
         self.service_cidrs |= other.service_cidrs;
+        let room = TRIGGERS_MAX.saturating_sub(self.triggered.len());
+        self.triggered.extend(other.triggered.into_iter().take(room));
     }
 }
 
@@ -178,10 +188,11 @@ impl Cluster {
             self.remove_slice(&slice.name, dirty);
         }
         let siblings = self.slices.entry(slice.service.clone()).or_default();
-        if siblings.get(&slice.name).is_some_and(|known| **known == slice) {
+        if siblings.get(&slice.name).is_some_and(|known| known.tells_as(&slice)) {
             return;
         }
         dirty.services.insert(slice.service.clone());
+        dirty.triggered.extend(slice.triggered.map(|when| (slice.family, when)));
         let slice = self.texts.share(slice);
         self.slice_service.insert(slice.name.clone(), slice.service.clone());
         siblings.insert(slice.name.clone(), Arc::new(slice));

@@ -14,9 +14,9 @@ pub mod service;
 pub mod service_cidr;
 pub mod slice;
 
-pub use address::{is_endpoint, is_service_address, read_address, read_prefix};
+pub use address::{family_word, is_endpoint, is_service_address, read_address, read_prefix};
 pub use change::{Change, Kind};
-pub use cluster::{Cluster, Dirty};
+pub use cluster::{Cluster, Dirty, TRIGGERS_MAX};
 pub use host::HostAddresses;
 pub use name::{
     NodeName, PortName, ServiceCidrName, ServiceName, ServicePortName, SliceName, Zone,

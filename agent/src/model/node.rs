@@ -17,4 +17,8 @@ pub struct Node {
     pub addresses: Vec<IpAddr>,
     /// `spec.podCIDRs`.
     pub pod_cidrs: Vec<Prefix>,
+    /// Whether it is on its way out: it is being deleted, or the cluster
+    /// autoscaler says that it will be (taint `ToBeDeletedByClusterAutoscaler`).
+    /// Load balancers are to turn away from it (KEP-3836); no plan depends on it.
+    pub is_leaving: bool,
 }

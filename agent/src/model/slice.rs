@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use closeby_nft::{Family, L4Proto, Port};
 
@@ -20,6 +21,22 @@ pub struct Slice {
     pub ports: Vec<SlicePort>,
     /// `endpoints`, in the order written.
     pub endpoints: Vec<Endpoint>,
+    /// When what it tells of came about, since 1970 (annotation
+    /// `endpoints.kubernetes.io/last-change-trigger-time`).
+    pub triggered: Option<Duration>,
+}
+
+impl Slice {
+    /// Whether both tell of the same endpoints, whenever they came about.
+    #[must_use]
+    pub fn tells_as(&self, other: &Self) -> bool {
+        let Self { name, service, family, ports, endpoints, triggered: _ } = self;
+        *name == other.name
+            && *service == other.service
+            && *family == other.family
+            && *ports == other.ports
+            && *endpoints == other.endpoints
+    }
 }
 
 /// One port of every endpoint of a slice.

@@ -1,10 +1,13 @@
 //! A plan as a [`Snapshot`].
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use closeby_nft::Family;
 use imbl::ordmap::DiffItem;
 
 use crate::compile::{Entry, Frontend, NodePlan, PortPlan, Reach, Served, Way};
+use crate::fastpath::snapshot::Traffic;
 use crate::fastpath::{Snapshot, Target};
 
 /// The snapshot of `plan`, given that `before` is the one of `previous`.
@@ -36,7 +39,27 @@ pub fn snapshot(before: &Snapshot, previous: &NodePlan, plan: &NodePlan) -> Snap
     next
 }
 
+/// The traffic that a port drops, for only other nodes have endpoints of it.
+fn none_local(port: &PortPlan) -> BTreeSet<(Family, Traffic)> {
+    let dropped = port.served.iter().filter_map(|served| match (served.way, served.entry) {
+        (Way::ClusterIp, Entry::Drop) => Some(Traffic::Internal),
+        (Way::ClusterIp, _) => None,
+        (_, Entry::Drop) => Some(Traffic::External),
+        (_, Entry::ByOrigin) if port.local.backends.is_empty() => Some(Traffic::External),
+        _ => None,
+    });
+    dropped.map(|traffic| (port.family, traffic)).collect()
+}
+
 fn remove(snapshot: &mut Snapshot, port: &PortPlan) {
+    for which in none_local(port) {
+        match snapshot.none_local.get_mut(&which) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => {
+                snapshot.none_local.remove(&which);
+            }
+        }
+    }
     for Served { frontend, way, .. } in &port.served {
         snapshot.targets.remove(frontend);
         snapshot.sources.remove(frontend);
@@ -53,6 +76,9 @@ fn remove(snapshot: &mut Snapshot, port: &PortPlan) {
 }
 
 fn insert(snapshot: &mut Snapshot, port: &PortPlan) {
+    for which in none_local(port) {
+        *snapshot.none_local.entry(which).or_default() += 1;
+    }
     for Served { frontend, way, entry, sources } in &port.served {
         snapshot.targets.insert(*frontend, target(port, *entry));
         if let Some(sources) = sources {

@@ -75,7 +75,7 @@ pub fn difference<'a>(
 /// An answer, as kube-proxy words it (`healthcheck/service_health.go`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// 200 while there are endpoints here, else 503.
+    /// 200 while there are endpoints here and the agent is healthy, else 503.
     pub status: u16,
     /// `X-Load-Balancing-Endpoint-Weight`.
     pub weight: usize,
@@ -83,18 +83,19 @@ pub struct Answer {
     pub body: String,
 }
 
-/// The answer for a Service with so many endpoints on this node.
+/// The answer for a Service with so many endpoints on this node, where rules follow
+/// what is told, or do not.
 #[must_use]
-pub fn answer(service: &ServiceName, local_endpoints: usize) -> Answer {
+pub fn answer(service: &ServiceName, local_endpoints: usize, is_healthy: bool) -> Answer {
     // Names from a file may hold anything.
     let [namespace, name] =
         [&service.namespace, &service.name].map(|text| serde_json::Value::from(&**text));
     Answer {
-        status: if local_endpoints > 0 { 200 } else { 503 },
+        status: if local_endpoints > 0 && is_healthy { 200 } else { 503 },
         weight: local_endpoints,
         body: format!(
             "{{\n\t\"service\": {{\n\t\t\"namespace\": {namespace},\n\t\t\"name\": {name}\n\t}},\n\
-             \t\"localEndpoints\": {local_endpoints},\n\t\"serviceProxyHealthy\": true\n}}"
+             \t\"localEndpoints\": {local_endpoints},\n\t\"serviceProxyHealthy\": {is_healthy}\n}}"
         ),
     }
 }
@@ -161,9 +162,12 @@ mod tests {
         let web = ServiceName::new("shop", "web");
         let body = "{\n\t\"service\": {\n\t\t\"namespace\": \"shop\",\n\t\t\"name\": \"web\"\n\t},\n\
                     \t\"localEndpoints\": 3,\n\t\"serviceProxyHealthy\": true\n}";
-        assert_eq!(answer(&web, 3), Answer { status: 200, weight: 3, body: body.to_owned() });
-        assert_eq!(answer(&web, 0).status, 503);
-        let odd = answer(&ServiceName::new("shop", "\u{7f}\"\u{202e}"), 0).body;
+        assert_eq!(answer(&web, 3, true), Answer { status: 200, weight: 3, body: body.to_owned() });
+        assert_eq!(answer(&web, 0, true).status, 503);
+        let Answer { status, weight, body } = answer(&web, 3, false);
+        assert_eq!((status, weight), (503, 3));
+        assert!(body.ends_with("\"serviceProxyHealthy\": false\n}"), "{body}");
+        let odd = answer(&ServiceName::new("shop", "\u{7f}\"\u{202e}"), 0, true).body;
         assert!(serde_json::from_str::<serde_json::Value>(&odd).is_ok(), "{odd}");
     }
 }

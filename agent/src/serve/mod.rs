@@ -1,6 +1,12 @@
 //! What the agent answers over HTTP.
 
 pub mod health_check;
-pub mod health_listeners;
+mod health_listeners;
+mod listener;
+pub mod proxy_health;
+pub mod server;
+pub mod shared;
 
-pub use health_listeners::HealthListeners;
+pub use proxy_health::ProxyHealth;
+pub use server::{Addresses, Server};
+pub use shared::Shared;

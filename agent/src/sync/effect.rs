@@ -2,10 +2,11 @@
 //! pure part and the loop around it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use closeby_conntrack::Expected;
-use closeby_nft::GenId;
 use closeby_nft::kernel::{CommitError, ListError, Listing, Receipt};
+use closeby_nft::{Family, GenId};
 
 use super::pace::Moment;
 use super::stages::Stage;
@@ -64,6 +65,16 @@ pub struct SweepJob {
     pub host: HostAddresses,
 }
 
+/// How the node stands: what those are told who ask for its health.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Whether the kernel has all that was told.
+    pub is_settled: bool,
+    /// Whether load balancers may choose this node: its Node is there, and not
+    /// on its way out.
+    pub is_node_eligible: bool,
+}
+
 /// What an operator may want to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Report {
@@ -79,6 +90,9 @@ pub enum Report {
         /// Elements added and removed by its transaction; both 0 when the
         /// kernel had it already.
         elements: (usize, usize),
+        /// When the endpoints that are in force now came about, as
+        /// [`Dirty::triggered`](crate::model::Dirty::triggered).
+        triggered: Vec<(Family, Duration)>,
     },
     /// A transaction failed; what is installed stays, and it is tried again.
     Failed {

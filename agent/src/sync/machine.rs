@@ -7,22 +7,26 @@
 //! - after any doubt (lost answer, refusal, foreign transaction) the kernel is
 //!   read back before anything is written.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use closeby_nft::delta::diff;
 use closeby_nft::kernel::{Advice, CommitError, ListError, Listing, Receipt};
-use closeby_nft::{GenId, Ruleset};
+use closeby_nft::{Family, GenId};
 
 use super::desired::Desired;
-use super::effect::{Effect, Input, Report};
+use super::effect::{Effect, Input, Report, Standing};
 use super::own_node::{FactsOf, OwnNode};
 use super::pace::{Moment, Pace};
-use super::stages::{Stage, stages};
+use super::stages::stages;
 use super::sweeps::Sweeps;
 use crate::compile::{Facts, Generation, NodePlan};
-use crate::model::{Cluster, Dirty, NodeName};
+use crate::model::{Cluster, Dirty, NodeName, TRIGGERS_MAX};
 use crate::render::tables::sizes::Sizes;
+
+mod state;
+
+use state::{Committing, State};
 
 /// The machine.
 pub struct Machine {
@@ -33,6 +37,8 @@ pub struct Machine {
     limit: usize,
     cluster: Cluster,
     dirty: Dirty,
+    /// When the changes that are decided came about; in force with the next generation.
+    triggered: Vec<(Family, Duration)>,
     desired: Option<Desired>,
     /// The generation that readers see.
     published: Option<Generation>,
@@ -47,44 +53,6 @@ impl std::fmt::Debug for Machine {
     }
 }
 
-/// What we know of the kernel.
-#[derive(Debug)]
-enum State {
-    /// Nothing, or nothing sure.
-    Unknown {
-        /// What it had before somebody else committed, if that is the doubt.
-        suspect: Option<Ruleset>,
-    },
-    /// It was asked.
-    Listing {
-        /// As above.
-        suspect: Option<Ruleset>,
-    },
-    /// It has this.
-    Known {
-        installed: Ruleset,
-        /// Its count of transactions; another one means that somebody else committed.
-        gen_id: GenId,
-        /// Whether this is what is desired; if not, it is to be changed.
-        is_settled: bool,
-    },
-    /// It was told to change.
-    Committing(Box<Committing>),
-}
-
-#[derive(Debug)]
-struct Committing {
-    before: Ruleset,
-    /// The kernel's count as our own transactions make it.
-    gen_id: GenId,
-    target: Desired,
-    /// The transaction under way, then those that follow it.
-    stages: VecDeque<Arc<Stage>>,
-    /// How many there were.
-    stage_count: usize,
-    elements: (usize, usize),
-}
-
 impl Machine {
     /// A machine for this node that knows nothing yet.
     #[must_use]
@@ -95,6 +63,7 @@ impl Machine {
             limit: send_limit,
             cluster: Cluster::default(),
             dirty: Dirty::default(),
+            triggered: Vec::new(),
             desired: None,
             published: None,
             sweeps: Sweeps::default(),
@@ -138,6 +107,16 @@ impl Machine {
         }
     }
 
+    /// How the node stands now.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        let is_settled = matches!(self.state, State::Known { is_settled: true, .. });
+        Standing {
+            is_settled: is_settled && self.dirty.is_empty(),
+            is_node_eligible: self.node.is_eligible(&self.cluster),
+        }
+    }
+
     /// The newest plan decided.
     #[must_use]
     pub fn plan(&self) -> Option<&NodePlan> {
@@ -171,7 +150,9 @@ impl Machine {
     /// Makes the next plan and its renderings, unless what changed is nothing
     /// that a plan depends on.
     fn decide(&mut self, sizes: Option<Sizes>, effects: &mut Vec<Effect>) {
-        let dirty = std::mem::take(&mut self.dirty);
+        let mut dirty = std::mem::take(&mut self.dirty);
+        let room = TRIGGERS_MAX.saturating_sub(self.triggered.len());
+        self.triggered.extend(dirty.triggered.drain(..).take(room));
         let facts = self.facts(&dirty, effects);
         let is_same = |desired: &Desired| Arc::ptr_eq(&desired.plan.facts, &facts);
         let is_quiet = dirty.services.is_empty() && !dirty.service_cidrs;
@@ -393,6 +374,7 @@ impl Machine {
             services,
             endpoints,
             elements,
+            triggered: std::mem::take(&mut self.triggered),
         }));
     }
 }

@@ -14,7 +14,7 @@ pub mod stages;
 pub mod sweeper;
 pub mod sweeps;
 
-pub use effect::{Effect, Input, Report};
+pub use effect::{Effect, Input, Report, Standing};
 pub use machine::Machine;
 pub use own_node::FactsOf;
 pub use pace::{Moment, Pace};

@@ -43,6 +43,11 @@ impl OwnNode {
         }
     }
 
+    /// Whether load balancers may choose it.
+    pub(super) fn is_eligible(&self, cluster: &Cluster) -> bool {
+        cluster.node(&self.name).is_some_and(|node| !node.is_leaving)
+    }
+
     /// Its facts now, and notes that were not there the last time.
     pub(super) fn facts(&mut self, cluster: &Cluster) -> (Facts, Vec<Note>) {
         let (mut facts, mut notes) = (self.facts_of)(self.object.as_ref(), cluster.host());

@@ -13,7 +13,7 @@ use closeby_nft::kernel::{CommitError, ListError, Listing, Receipt};
 use closeby_nft::{Kernel, Table};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-use super::effect::{Effect, Input, Report, SweepJob};
+use super::effect::{Effect, Input, Report, Standing, SweepJob};
 use super::machine::Machine;
 use super::pace::Moment;
 use super::stages::Stage;
@@ -40,7 +40,37 @@ pub enum Event {
 /// What readers see: the newest generation that the kernel has.
 pub type Published = Arc<ArcSwapOption<Snapshot>>;
 
-/// Runs until told to stop, or until `watch_reports` says so by returning false.
+/// What the kernel is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// Our tables.
+    Listing,
+    /// To take a transaction.
+    Transaction,
+}
+
+/// Sees what the loop goes through, while it does. Whatever it does with that, the
+/// loop waits for it.
+pub trait Observer {
+    /// The loop has something to do.
+    fn begins(&mut self) {}
+    /// These changes came.
+    fn changed(&mut self, _: &[Change]) {}
+    /// The kernel is asked next.
+    fn asks(&mut self, _: Asked) {}
+    /// The machine reports; false ends the loop.
+    fn reports(&mut self, report: &Report, now: Moment) -> bool;
+    /// The loop waits, and the node stands so.
+    fn rests(&mut self, _: Standing) {}
+}
+
+impl<F: FnMut(&Report, Moment) -> bool> Observer for F {
+    fn reports(&mut self, report: &Report, now: Moment) -> bool {
+        self(report, now)
+    }
+}
+
+/// Runs until told to stop, or until the observer ends it.
 /// What is to be swept goes to `sweeper`; no sweep is waited for.
 pub fn run(
     machine: &mut Machine,
@@ -48,18 +78,26 @@ pub fn run(
     events: &Receiver<Event>,
     published: &Published,
     sweeper: &Sender<SweepJob>,
-    watch_reports: &mut dyn FnMut(&Report, Moment) -> bool,
+    observer: &mut dyn Observer,
 ) {
     let start = Instant::now();
     let now = || Moment(start.elapsed());
     let mut poll_at = now();
     let mut inputs = VecDeque::new();
     loop {
+        observer.begins();
         while let Some(input) = inputs.pop_front() {
+            if let Input::Changed(changes) = &input {
+                observer.changed(changes);
+            }
             for effect in machine.step(input, now()) {
                 match effect {
-                    Effect::List => inputs.push_back(Input::Listed(list(kernel))),
+                    Effect::List => {
+                        observer.asks(Asked::Listing);
+                        inputs.push_back(Input::Listed(list(kernel)));
+                    }
                     Effect::Commit(stage) => {
+                        observer.asks(Asked::Transaction);
                         inputs.push_back(Input::Committed(commit(kernel, &stage)));
                     }
                     Effect::Publish(snapshot) => published.store(Some(Arc::new(*snapshot))),
@@ -68,13 +106,14 @@ pub fn run(
                         let _ = sweeper.send(*job);
                     }
                     Effect::Report(report) => {
-                        if !watch_reports(&report, now()) {
+                        if !observer.reports(&report, now()) {
                             return;
                         }
                     }
                 }
             }
         }
+        observer.rests(machine.standing());
         let wake_at = machine.wake_at().min(poll_at);
         match next_inputs(events, wake_at.0.saturating_sub(now().0)) {
             Ok(next) => inputs.extend(next),

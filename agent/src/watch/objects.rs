@@ -53,8 +53,19 @@ objects! {
         resource_version: Loose<String>,
         /// When it was made, RFC 3339.
         creation_timestamp: Loose<String>,
+        /// When it was asked to go, RFC 3339.
+        deletion_timestamp: Loose<String>,
         /// Its labels.
         labels: Loose<Labels>,
+        /// What else is written on it.
+        annotations: Loose<Annotations>,
+    }
+
+    /// Those annotations that are read.
+    Annotations {
+        /// When what an EndpointSlice tells of came about, RFC 3339.
+        #[serde(rename = "endpoints.kubernetes.io/last-change-trigger-time")]
+        last_change_trigger_time: Loose<String>,
     }
 
     /// A Service, `v1`.
@@ -221,6 +232,14 @@ objects! {
         /// The prefixes of its pods, one a family.
         #[serde(rename = "podCIDRs")]
         pod_cidrs: List<String>,
+        /// Why pods are kept away from it.
+        taints: List<Taint>,
+    }
+
+    /// A taint of a Node.
+    Taint {
+        /// What it is for.
+        key: Loose<String>,
     }
 
     /// `status` of a Node.

@@ -44,7 +44,11 @@ fn at(site: &Site<'_>, number: u8, family: Family) -> SocketAddr {
 }
 
 /// Sends this and returns all that comes back.
-fn say(client: &Host, to: SocketAddr, words: &str) -> Result<io::Result<String>, Failed> {
+pub(crate) fn say(
+    client: &Host,
+    to: SocketAddr,
+    words: &str,
+) -> Result<io::Result<String>, Failed> {
     let talk = || {
         let mut stream = TcpStream::connect_timeout(&to, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -157,7 +161,7 @@ fn health_checks_are_back_after_a_restart(rig: &Rig) -> Result<(), Failed> {
         site.start()?;
         // Counted from the first generation, which is there at once.
         expect(&site, 1, HERE)?;
-        let _lingers = linger(&site, 1, 1)?;
+        let _lingers = linger(&site, at(&site, 1, Family::V4), 1)?;
         site.kill();
         check(ask(site.outside(), at(&site, 1, Family::V4))? == CLOSED, "it is gone", &())?;
     }
@@ -182,8 +186,11 @@ fn a_taken_health_port_costs_no_other(rig: &Rig) -> Result<(), Failed> {
 }
 
 /// Connections that say half a word each.
-fn linger(site: &Site<'_>, number: u8, count: usize) -> Result<Vec<TcpStream>, Failed> {
-    let to = at(site, number, Family::V4);
+pub(crate) fn linger(
+    site: &Site<'_>,
+    to: SocketAddr,
+    count: usize,
+) -> Result<Vec<TcpStream>, Failed> {
     let open = || -> io::Result<TcpStream> {
         let mut stream = TcpStream::connect_timeout(&to, PATIENCE)?;
         stream.write_all(b"GET / HT")?;
@@ -198,7 +205,7 @@ fn slow_and_many_clients_do_no_harm(rig: &Rig) -> Result<(), Failed> {
     site.folder.write("web", &balanced(&site, "web", 1, &["a2"]))?;
     site.start()?;
     expect(&site, 1, HERE)?;
-    let mut lingers = linger(&site, 1, MANY)?;
+    let mut lingers = linger(&site, at(&site, 1, Family::V4), MANY)?;
     expect(&site, 1, HERE)?;
     // The first to come was the first to go.
     lingers[0].set_read_timeout(Some(PATIENCE))?;

@@ -15,6 +15,7 @@ mod changes;
 mod external;
 mod health;
 mod hostile;
+mod http;
 mod matrix;
 mod node;
 mod repair;
@@ -55,6 +56,7 @@ fn suite() -> ExitCode {
         udp::ALL,
         node::ALL,
         health::ALL,
+        http::ALL,
         hostile::ALL,
         adoption::ALL,
         repair::ALL,

@@ -104,7 +104,7 @@ fn it_asks_for_what_the_frontends_have_in_common() {
     sweep.add(expecting(&[(NAMES[0], &["10.244.1.1:8053"])]));
     let tally = finish(&mut sweep, &mut table).unwrap();
     assert_eq!(table.log, ["list ip 10.96.0.10 53", "delete 2"]);
-    assert_eq!(tally, Tally { seen: 3, deleted: 1, kept: 0, unreadable: 0 });
+    assert_eq!(tally, Tally { seen: 3, deleted: 1, deleted_ip6: 0, kept: 0, unreadable: 0 });
     assert!(sweep.is_idle());
 
     let mut table = self::table();

@@ -23,7 +23,9 @@ const PURE: &[(&str, &str)] = &[
     ("agent", "fastpath/route"),
     ("agent", "fastpath/snapshot"),
     ("agent", "host/leftovers"),
+    ("agent", "metrics/text"),
     ("agent", "serve/health_check"),
+    ("agent", "serve/proxy_health"),
     ("agent", "sync/desired"),
     ("agent", "sync/machine"),
     ("agent", "sync/own_node"),
@@ -54,6 +56,7 @@ const IMPURE: &[(&str, &str)] = &[
     ("std::net::TcpListener", "leave sockets to the rim"),
     ("std::net::UdpSocket", "leave sockets to the rim"),
     ("std::net::ToSocketAddrs", "names are resolved at the rim"),
+    ("jiff::Timestamp::now", "take the time as an argument"),
     ("std::time::Instant", "take the time as an argument"),
     ("std::time::SystemTime", "take the time as an argument"),
     ("std::collections::HashMap", "use a BTreeMap: same content, same order"),
@@ -119,6 +122,7 @@ mod tests {
             ),
             ("fn f() { println!(\"{:?}\", std::thread::current()); }", "std::thread"),
             ("use tracing::info;", "tracing::info"),
+            ("use jiff::Timestamp; fn f() { Timestamp::now(); }", "jiff::Timestamp::now"),
         ];
         for (text, name) in cases {
             for path in ["agent/src/compile/x.rs", "nft/src/x.rs", "agent/src/sync/machine.rs"] {

@@ -14,7 +14,6 @@ mod port;
 mod service;
 mod service_cidr;
 mod slice;
-mod timestamp;
 mod value;
 
 use std::sync::Arc;
@@ -34,6 +33,8 @@ pub const LABEL_HEADLESS: &str = "service.kubernetes.io/headless";
 pub const LABEL_SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// A Node's zone.
 pub const LABEL_ZONE: &str = "topology.kubernetes.io/zone";
+/// The cluster autoscaler is about to delete a Node.
+pub const TAINT_TO_BE_DELETED: &str = "ToBeDeletedByClusterAutoscaler";
 
 /// Where an object comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use closeby_nft::Prefix;
 use super::super::loose::Loose;
 use super::super::objects;
 use super::notes::Notes;
-use super::{LABEL_ZONE, label, name};
+use super::{LABEL_ZONE, TAINT_TO_BE_DELETED, label, name};
 use crate::model::{Change, Node, NodeName, Zone, read_address, read_prefix};
 
 pub(super) fn change(raw: &objects::Node, notes: &mut Notes) -> Option<Change> {
@@ -18,7 +18,24 @@ pub(super) fn change(raw: &objects::Node, notes: &mut Notes) -> Option<Change> {
         zone,
         addresses: addresses(&raw.status, notes),
         pod_cidrs: pod_cidrs(&raw.spec, notes),
+        is_leaving: is_deleted(&raw.metadata, notes) || is_tainted(&raw.spec, notes),
     }))
+}
+
+fn is_deleted(metadata: &Loose<objects::Metadata>, notes: &mut Notes) -> bool {
+    let field = format_args!("metadata.deletionTimestamp");
+    let outcome = "the Node is taken for one that stays";
+    let raw = metadata.as_option().map(|metadata| &metadata.deletion_timestamp);
+    raw.and_then(|raw| notes.read(field, raw, outcome)).is_some()
+}
+
+/// What cannot be read of the taints is told, and taken for none.
+fn is_tainted(raw: &Loose<objects::NodeSpec>, notes: &mut Notes) -> bool {
+    // Told of already, if it is no mapping.
+    let Some(spec) = raw.as_option() else { return false };
+    let taints = notes.items(format_args!("spec.taints"), &spec.taints);
+    let mut keys = taints.iter().filter_map(|(_, taint)| taint.key.as_option());
+    keys.any(|key| key == TAINT_TO_BE_DELETED)
 }
 
 fn addresses(raw: &Loose<objects::NodeStatus>, notes: &mut Notes) -> Vec<IpAddr> {

@@ -4,16 +4,16 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use closeby_nft::{Family, L4Proto, Port};
+use jiff::Timestamp;
 
 use super::super::loose::Loose;
 use super::super::objects;
 use super::notes::Notes;
 use super::port;
-use super::timestamp::read_timestamp_s;
-use super::value::{family_word, read_port};
+use super::value::read_port;
 use super::{LABEL_HEADLESS, LABEL_SERVICE_PROXY_NAME, Source, external, label, name, namespace};
 use crate::model::{
-    Affinity, Change, PortName, Service, ServiceName, ServicePort, TrafficPolicy,
+    Affinity, Change, PortName, Service, ServiceName, ServicePort, TrafficPolicy, family_word,
     is_service_address, quoted, read_address,
 };
 
@@ -315,7 +315,7 @@ fn created_s(metadata: &Loose<objects::Metadata>, notes: &mut Notes) -> Option<i
     let outcome = "the Service counts as younger than any other";
     let field = format_args!("metadata.creationTimestamp");
     let text = notes.read(field, &metadata.as_option()?.creation_timestamp, outcome)?;
-    let created_s = read_timestamp_s(text);
+    let created_s = text.parse().ok().map(Timestamp::as_second);
     if created_s.is_none() {
         notes.add(field, format!("{} is no RFC 3339 time; {outcome}", quoted(text)));
     }

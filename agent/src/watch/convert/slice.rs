@@ -3,18 +3,19 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use closeby_nft::Family;
+use jiff::Timestamp;
 
 use super::super::loose::Loose;
 use super::super::objects;
 use super::notes::Notes;
 use super::port;
-use super::value::family_word;
 use super::{LABEL_HEADLESS, LABEL_SERVICE_NAME, label, name, namespace};
 use crate::model::{
     Change, Endpoint, Hints, Life, NodeName, ServiceName, Slice, SliceName, SlicePort, Zone,
-    is_endpoint, quoted, read_address,
+    family_word, is_endpoint, quoted, read_address,
 };
 
 pub(super) fn change(raw: &objects::EndpointSlice, notes: &mut Notes) -> Option<Change> {
@@ -40,7 +41,23 @@ pub(super) fn change(raw: &objects::EndpointSlice, notes: &mut Notes) -> Option<
         family,
         ports: ports(raw, notes),
         endpoints: endpoints(raw, family, notes),
+        triggered: triggered(metadata, notes),
     }))
+}
+
+fn triggered(metadata: &Loose<objects::Metadata>, notes: &mut Notes) -> Option<Duration> {
+    let outcome = "how long it takes until the change is in force is not measured";
+    let at = "metadata.annotations";
+    let annotations =
+        notes.read(format_args!("{at}"), &metadata.as_option()?.annotations, outcome)?;
+    let field = format_args!("{at}[endpoints.kubernetes.io/last-change-trigger-time]");
+    let text = notes.read(field, &annotations.last_change_trigger_time, outcome)?;
+    let triggered =
+        text.parse().ok().and_then(|time: Timestamp| time.as_duration().try_into().ok());
+    if triggered.is_none() {
+        notes.add(field, format!("{} is no RFC 3339 time; {outcome}", quoted(text)));
+    }
+    triggered
 }
 
 fn family(raw: &objects::EndpointSlice, notes: &mut Notes) -> Option<Family> {

@@ -702,7 +702,7 @@ status:
     assert_eq!(
         told(&node(&parse(yaml), &Source::Api)),
         "Node(Node { name: \"n\", zone: Some(\"z\"), addresses: [192.168.0.1, 203.0.113.1], \
-         pod_cidrs: [Prefix(10.244.1.0/24), Prefix(fd00:1::/64)] })\nstatus.addresses[3].address: \
+         pod_cidrs: [Prefix(10.244.1.0/24), Prefix(fd00:1::/64)], is_leaving: false })\nstatus.addresses[3].address: \
          \"bad\" is no IP address; it is left out\nspec.podCIDRs[1]: \"x\" is no prefix such as \
          10.0.0.0/8; it is left out"
     );
@@ -710,8 +710,69 @@ status:
                 spec: {podCIDR: 10.0.0.0/8}";
     assert_eq!(
         told(&node(&parse(bare), &Source::Api)),
-        "Node(Node { name: \"n\", zone: None, addresses: [], pod_cidrs: [Prefix(10.0.0.0/8)] })"
+        "Node(Node { name: \"n\", zone: None, addresses: [], pod_cidrs: [Prefix(10.0.0.0/8)], \
+         is_leaving: false })"
     );
+}
+
+#[test]
+fn nodes_that_leave() {
+    let read = |yaml: &str| {
+        let (change, notes) = node(&parse(&format!("metadata: {{name: n{yaml}")), &Source::Api);
+        let Some(Change::Node(node)) = change else { panic!("{yaml}") };
+        let notes: Vec<String> =
+            notes.iter().map(|note| format!(", {}: {}", note.field, note.problem)).collect();
+        format!("{}{}", if node.is_leaving { "leaves" } else { "stays" }, notes.concat())
+    };
+    check(
+        &[
+            ("}", "stays"),
+            (", deletionTimestamp: '2026-11-21T12:00:00Z'}", "leaves"),
+            (", deletionTimestamp: null}", "stays"),
+            (
+                ", deletionTimestamp: 1}",
+                "stays, metadata.deletionTimestamp: 1 is no text; the Node is taken for one that \
+                 stays",
+            ),
+            ("}\nspec: {taints: [{key: a}, {key: ToBeDeletedByClusterAutoscaler}]}", "leaves"),
+            ("}\nspec: {taints: [{key: a}, {}, {key: 1}]}", "stays"),
+            ("}\nspec: {taints: 1}", "stays, spec.taints: 1 is no list; it is taken as empty"),
+        ],
+        read,
+    );
+}
+
+#[test]
+fn when_a_slice_changed() {
+    let read = |annotations: &str| {
+        let yaml = format!(
+            "metadata: {{name: w, labels: {{kubernetes.io/service-name: web}}, annotations: \
+             {annotations}}}\naddressType: IPv4"
+        );
+        let (change, notes) = slice(&parse(&yaml), &Source::Api);
+        let Some(Change::Slice(slice)) = change else { panic!("{annotations}") };
+        let notes: Vec<String> =
+            notes.iter().map(|note| format!(" {}: {}", note.field, note.problem)).collect();
+        format!("{:?}{}", slice.triggered, notes.concat())
+    };
+    let key = "endpoints.kubernetes.io/last-change-trigger-time";
+    for (value, expected) in [
+        ("null", "None"),
+        ("'1970-01-01T00:01:00.25Z'", "Some(60.25s)"),
+        ("'1970-01-01T01:01:00+01:00'", "Some(60s)"),
+    ] {
+        assert_eq!(read(&format!("{{{key}: {value}, other: 1}}")), expected);
+    }
+    for (value, problem) in [
+        ("soon", "\"soon\" is no RFC 3339 time"),
+        ("'1960-01-01T00:00:00Z'", "\"1960-01-01T00:00:00Z\" is no RFC 3339 time"),
+        ("1", "1 is no text"),
+    ] {
+        let outcome = "how long it takes until the change is in force is not measured";
+        let expected = format!("None metadata.annotations[{key}]: {problem}; {outcome}");
+        assert_eq!(read(&format!("{{{key}: {value}}}")), expected);
+    }
+    assert_eq!(read("{}"), "None");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Reads ports and protocols.
 
-use closeby_nft::{Family, L4Proto, Port};
+use closeby_nft::{L4Proto, Port};
 
 use crate::model::quoted;
 
@@ -18,13 +18,5 @@ pub(super) fn read_protocol(text: Option<&str>) -> Result<L4Proto, String> {
         Some("UDP") => Ok(L4Proto::Udp),
         Some("SCTP") => Ok(L4Proto::Sctp),
         Some(other) => Err(format!("{} is none of TCP, UDP, SCTP", quoted(other))),
-    }
-}
-
-/// The API's word for a family.
-pub(super) fn family_word(family: Family) -> &'static str {
-    match family {
-        Family::Ip => "IPv4",
-        Family::Ip6 => "IPv6",
     }
 }

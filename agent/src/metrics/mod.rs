@@ -1,0 +1,60 @@
+//! What is counted: kube-proxy's metrics by their names, and our own beside them.
+//!
+//! Counting is cheap and does not wait. Who asks for the text pays for it, on the
+//! thread that answers.
+
+mod kube_proxy;
+mod own;
+mod process;
+mod text;
+
+use std::collections::BTreeSet;
+use std::sync::atomic::AtomicU64;
+
+use closeby_nft::Family;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+pub use kube_proxy::KubeProxy;
+pub use own::Own;
+
+/// One label with its value.
+type Label = [(&'static str, &'static str); 1];
+/// A gauge of fractions.
+type Fraction = Gauge<f64, AtomicU64>;
+
+/// All metrics.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Those of kube-proxy.
+    pub kube_proxy: KubeProxy,
+    /// Those that it does not have.
+    pub own: Own,
+}
+
+impl Metrics {
+    /// Of an agent that writes rules for these families; nothing is counted yet.
+    #[must_use]
+    pub fn new(families: &BTreeSet<Family>) -> Self {
+        let mut registry = Registry::default();
+        let kube_proxy =
+            KubeProxy::register(registry.sub_registry_with_prefix("kubeproxy"), families);
+        let own = Own::register(registry.sub_registry_with_prefix("closeby"));
+        registry.register_collector(Box::new(process::Process));
+        Self { registry, kube_proxy, own }
+    }
+
+    /// In Prometheus' text format.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut open_metrics = String::new();
+        // Nothing that writes to a text fails.
+        let _ = encode(&mut open_metrics, &self.registry);
+        text::prometheus(&open_metrics)
+    }
+}
+
+#[cfg(test)]
+mod tests;
