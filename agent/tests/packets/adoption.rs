@@ -152,14 +152,17 @@ fn a_second_agent_is_refused(rig: &Rig) -> Result<(), Failed> {
 }
 
 fn signals_end_it_well_and_the_rules_stay(rig: &Rig) -> Result<(), Failed> {
-    let site = site(rig)?;
+    let mut site = site(rig)?;
+    site.put(&service("web", 1), &["a2"])?;
+    site.start()?;
+    let changed = site.listing()?.ruleset;
+    site.kill();
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         site.put(&service("web", 1), &["a2", "b1"])?;
         let agent = Running::start(&site)?;
-        let first = site.listing()?.ruleset;
         // Nobody reads what it says any more; it must not mind.
         site.put(&service("web", 1), &["a2"])?;
-        until(PATIENCE, "a change", || Ok(site.listing()?.ruleset != first))?;
+        until(PATIENCE, "a change", || Ok(site.listing()?.ruleset == changed))?;
         let before = site.listing()?;
         check(before.ruleset != Ruleset::default(), "there are rules", &())?;
         let pid = Pid::from_raw(i32::try_from(agent.child.id())?);

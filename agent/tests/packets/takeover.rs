@@ -80,9 +80,9 @@ fn kube_proxys_tables_come_when_ours_go(rig: &Rig) -> Result<(), Failed> {
     let mut site = site(rig)?;
     site.start()?;
     let mut open = conversations(&site)?;
-    let kube_proxy = KubeProxy::listen(site.node)?;
     let (code, said) = under_load(rig, || {
         site.kill();
+        let kube_proxy = KubeProxy::listen(site.node)?;
         site.node.nft(NFTABLES_MODE)?;
         kube_proxy.answers(|| cleanup(&site))
     })?;

@@ -86,8 +86,8 @@ const OF_PACKAGES: &[(&str, &[&str])] = &[
 const NFT_FOR_CONNTRACK: &[&str] =
     &["types", "nfnl", "socket::channel", "socket::Channel", "Family", "L4Proto", "Port", "Prefix"];
 
-/// Clients of Kubernetes' API and what they are made of, for `watch/api` and the
-/// tests alone.
+/// Clients of Kubernetes' API and what they are made of, for `watch/api`, the
+/// lab and the tests alone.
 const KUBERNETES: &[&str] = &["kube", "k8s_openapi", "rustls", "tower"];
 
 /// Every import against the direction.
@@ -102,9 +102,14 @@ fn fault(file: &File, name: &Named) -> Option<Fault> {
     let what = name.path.join("::");
     if KUBERNETES.iter().any(|client| name.is_in(client)) {
         let is_api = place == "watch/api" || place.starts_with("watch/api/");
-        let allowed = package == "tests" || (package == "agent" && is_api);
-        let problem =
-            format!("{what}: only watch/api and tests talk to Kubernetes; pass a model::Change");
+        let allowed = match package {
+            "agent" => is_api,
+            "tools" => place == "lab/api",
+            _ => package == "tests",
+        };
+        let problem = format!(
+            "{what}: only watch/api, the lab's and tests talk to Kubernetes; pass a model::Change"
+        );
         return (!allowed).then(|| file.fault(name.line, problem));
     }
     let other = PACKAGES.into_iter().find(|other| name.is_in(&crate_of(other)))?;
