@@ -175,7 +175,8 @@ impl Oracle<'_> {
     }
 
     /// Whether a load balancer is open to whoever sent this.
-    fn lets_in(&self, service: &Service, probe: &Probe) -> bool {
+    #[must_use]
+    pub fn lets_in(&self, service: &Service, probe: &Probe) -> bool {
         if !service.load_balancer_ips.contains(&probe.destination) {
             return true;
         }
