@@ -6,9 +6,10 @@
 //!
 //! - **iptables-nft**: chains by name in the tables that it makes. Only chains
 //!   count that kube-proxy alone makes, that translate or refuse, and that every
-//!   `kube-proxy --cleanup` removes (`pkg/proxy/iptables/cleanup.go`). The kubelet makes `KUBE-KUBELET-CANARY`
-//!   and `KUBE-IPTABLES-HINT`, older ones `KUBE-FIREWALL`, `KUBE-MARK-DROP`,
-//!   `KUBE-MARK-MASQ` and `KUBE-POSTROUTING` too (KEP-3178).
+//!   `kube-proxy --cleanup` removes (`pkg/proxy/iptables/cleanup.go`). The
+//!   kubelet makes `KUBE-KUBELET-CANARY` and `KUBE-IPTABLES-HINT`, older ones
+//!   `KUBE-FIREWALL`, `KUBE-MARK-DROP`, `KUBE-MARK-MASQ` and `KUBE-POSTROUTING`
+//!   too (KEP-3178).
 //! - **IPVS**: the interface `kube-ipvs0`, which has every service address and
 //!   makes it the host's own. Virtual servers without it may be somebody
 //!   else's, and are never asked: our translation comes before them.

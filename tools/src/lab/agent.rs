@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::error::LabError;
 use super::host::Host;
 
-/// Lines of an agent's log that an error shows.
+/// Lines of a log that an error shows.
 const TAIL: usize = 15;
 
 /// What an agent said about one generation.
@@ -90,9 +90,7 @@ impl Agent {
     /// The end of its log.
     #[must_use]
     pub fn log_tail(&self) -> String {
-        let text = fs::read_to_string(&self.log).unwrap_or_default();
-        let lines: Vec<_> = text.lines().collect();
-        lines[lines.len().saturating_sub(TAIL)..].join("\n")
+        tail(&self.log)
     }
 
     fn ended(&mut self) -> LabError {
@@ -108,6 +106,13 @@ impl Drop for Agent {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// The last lines of a log; nothing if there is none.
+pub(super) fn tail(log: &Path) -> String {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(TAIL)..].join("\n")
 }
 
 /// Reads until the agent closes its standard output; lines that say something else are not ours.

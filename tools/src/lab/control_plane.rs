@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::agent::tail;
 use super::api::Api;
 use super::error::LabError;
 use super::host::Host;
@@ -21,8 +22,6 @@ const PORT: u16 = 6443;
 const ETCD: &str = "127.0.0.1:2379";
 /// How long a part may take to answer; on a quiet machine it is a few seconds.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Lines of a log that an error shows.
-const TAIL: usize = 15;
 
 /// Who talks to the API server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -241,9 +240,7 @@ impl<'a> ControlPlane<'a> {
         let deadline = Instant::now() + PATIENCE;
         while !ready(self) {
             if Instant::now() > deadline {
-                let text = fs::read_to_string(self.log(program)).unwrap_or_default();
-                let lines: Vec<_> = text.lines().collect();
-                let tail = lines[lines.len().saturating_sub(TAIL)..].join("\n");
+                let tail = tail(&self.log(program));
                 return Err(LabError::Plan(format!("{program} is not ready; its log:\n{tail}")));
             }
             std::thread::yield_now();
