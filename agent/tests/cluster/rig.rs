@@ -55,7 +55,8 @@ impl<'a> Rig<'a> {
     /// Everything runs, and no Service is there but the API's own.
     pub(crate) fn start(cluster: &'a Cluster, control_plane: &Path) -> Result<Self, LabError> {
         let root = Path::new(SCRATCH).join("cluster");
-        let plane = ControlPlane::start(control_plane, &root.join("plane"), cluster.fabric())?;
+        let mut plane = ControlPlane::start(control_plane, &root.join("plane"), cluster.fabric())?;
+        plane.start_controllers()?;
         let kubelet = Kubelet::default();
         let mut rig = Self { cluster, plane, kubelet, agents: Vec::new(), root };
         rig.plane.ask(User::Admin, |api| {

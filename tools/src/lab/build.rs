@@ -9,7 +9,9 @@ use super::host::{Host, Kind};
 use super::ip;
 use super::netns::Netns;
 use super::ready;
-use super::spec::{Attach, EXTERNAL_RANGES, FIRST_NODE, NodeSpec, Pair, SERVICE_RANGES, Spec};
+use super::spec::{
+    Attach, EXTERNAL_RANGES, FIRST_NODE, Family, NodeSpec, Pair, SERVICE_RANGES, Spec,
+};
 
 /// The fabric's own number, and the client's.
 const GATEWAY: u8 = 1;
@@ -136,6 +138,16 @@ impl Cluster {
     /// Where `ip` refuses.
     pub fn enter_by(&self, node: &Host) -> Result<(), LabError> {
         ip::batch("outside", self.outside().netns(), &by_node("replace", node))
+    }
+
+    /// Makes a node send a range of IPv4 addresses to one of its routed pods.
+    ///
+    /// # Errors
+    /// Where `ip` refuses.
+    pub fn lead(&self, range: &str, pod: &Host) -> Result<(), LabError> {
+        let (node, via) = (self.node(pod.node()), pod.address(Family::V4));
+        let route = format!("route add {range} via {via}");
+        ip::batch(node.name(), node.netns(), &[route])
     }
 
     /// Makes all namespaces, nothing in them yet.

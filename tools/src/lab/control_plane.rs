@@ -1,4 +1,4 @@
-//! A real control plane in the lab: etcd, kube-apiserver and the controllers, on the fabric, where
+//! A real control plane in the lab: etcd, kube-apiserver and controllers, on the fabric, where
 //! every node finds them. Clients have tokens of their own, with the rights that Kubernetes gives to
 //! users of these names.
 
@@ -72,8 +72,8 @@ pub struct ControlPlane<'a> {
 }
 
 impl<'a> ControlPlane<'a> {
-    /// Starts etcd, the API server and the controllers; the API server is ready when this returns.
-    /// `home` is a folder for what they keep.
+    /// Starts etcd and the API server, which is ready when this returns. `home` is a folder for what
+    /// they keep.
     ///
     /// # Errors
     /// Where one does not start, with the end of its log.
@@ -83,13 +83,21 @@ impl<'a> ControlPlane<'a> {
         plane.prepare()?;
         plane.start_etcd()?;
         plane.start_api()?;
-        let mut command = plane.command("kube-controller-manager");
-        command.arg("--kubeconfig").arg(plane.kubeconfig(User::Admin)).args([
+        Ok(plane)
+    }
+
+    /// Starts the controllers of Deployments and EndpointSlices.
+    ///
+    /// # Errors
+    /// Where they do not start.
+    pub fn start_controllers(&mut self) -> Result<(), LabError> {
+        let mut command = self.command("kube-controller-manager");
+        command.arg("--kubeconfig").arg(self.kubeconfig(User::Admin)).args([
             "--leader-elect=false",
             "--controllers=deployment-controller,replicaset-controller,endpointslice-controller",
         ]);
-        plane.controllers = Some(plane.spawn("kube-controller-manager", command)?);
-        Ok(plane)
+        self.controllers = Some(self.spawn("kube-controller-manager", command)?);
+        Ok(())
     }
 
     /// The API server's address, as every node sees it.

@@ -44,6 +44,26 @@ pub enum Entry {
 /// # Errors
 /// [`LabError::Refused`] where the machine does not allow it, with the line that helps.
 pub fn enter() -> Result<Entry, LabError> {
+    enter_with(CloneFlags::CLONE_NEWUSER)
+}
+
+/// As [`enter`], for root alone, who keeps the rights on the machine: in a user namespace the
+/// kernel limits how much one transaction may hold. `/proc` shows the processes inside.
+///
+/// # Errors
+/// As for [`enter`], and for anybody but root.
+pub fn enter_as_root() -> Result<Entry, LabError> {
+    let entry = enter_with(CloneFlags::empty())?;
+    if matches!(entry, Entry::Inside) {
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+        mount(Some("proc"), "/proc", Some("proc"), flags, None::<&str>)
+            .map_err(LabError::sys("mounting /proc"))?;
+    }
+    Ok(entry)
+}
+
+/// Goes through the door: with a user namespace, or without.
+fn enter_with(user: CloneFlags) -> Result<Entry, LabError> {
     let here = netns_number()?;
     if let Ok(left) = env::var(LEFT)
         && getpid().as_raw() == 1
@@ -52,7 +72,7 @@ pub fn enter() -> Result<Entry, LabError> {
         settle()?;
         return Ok(Entry::Inside);
     }
-    leave()?;
+    leave(user)?;
     let program = env::current_exe().map_err(LabError::io("finding this program's own file"))?;
     let mut inside = Command::new(&program);
     inside.args(env::args_os().skip(1)).env(LEFT, &here);
@@ -75,8 +95,18 @@ pub fn run(inside: impl FnOnce() -> ExitCode) -> ExitCode {
     }
 }
 
-/// Leaves the caller's namespaces. The identity is mapped to root inside, nothing else is.
-fn leave() -> Result<(), LabError> {
+/// Leaves the caller's namespaces.
+fn leave(user: CloneFlags) -> Result<(), LabError> {
+    if !user.is_empty() {
+        leave_user()?;
+    }
+    // Ubuntu 24.04 grants the user namespace and takes the rights in it: it is refused only here.
+    unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID)
+        .map_err(refused("network, mount and process namespaces"))
+}
+
+/// The identity is mapped to root inside, nothing else is.
+fn leave_user() -> Result<(), LabError> {
     let (user, group) = (geteuid(), getegid());
     unshare(CloneFlags::CLONE_NEWUSER).map_err(refused("a user namespace"))?;
     let map = |file: &str, line: String| {
@@ -88,10 +118,7 @@ fn leave() -> Result<(), LabError> {
     };
     map("/proc/self/setgroups", "deny".to_owned())?;
     map("/proc/self/uid_map", format!("0 {user} 1"))?;
-    map("/proc/self/gid_map", format!("0 {group} 1"))?;
-    // Ubuntu 24.04 grants the user namespace and takes the rights in it: it is refused only here.
-    unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID)
-        .map_err(refused("network namespaces inside a user namespace"))
+    map("/proc/self/gid_map", format!("0 {group} 1"))
 }
 
 /// What only the process inside can do for itself.

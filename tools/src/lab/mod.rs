@@ -52,7 +52,7 @@ pub use api::Api;
 pub use build::Cluster;
 pub use client::{Answer, Asked, Conversation, Proto, Reply, Request};
 pub use control_plane::{ControlPlane, User};
-pub use enter::{Entry, SCRATCH, enter, run};
+pub use enter::{Entry, SCRATCH, enter, enter_as_root, run};
 pub use error::LabError;
 pub use host::{Host, Kind};
 pub use line::Line;
