@@ -2,6 +2,7 @@
 //! them are passed in the context of the sender: when a send is over, so is the packet's way, and
 //! the time of sending is the time of the way.
 
+use std::io::IoSlice;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Instant;
@@ -20,31 +21,36 @@ use crate::inside;
 /// not interrupted and their median is that of a quiet machine.
 pub(crate) const CHUNK: usize = 256;
 
-/// Bytes of a packet: IPv4 and UDP headers and a number.
-const LEN: usize = 20 + 8 + 4;
+/// Bytes of a UDP packet: headers and a number.
+const UDP: usize = 20 + 8 + 4;
+/// Bytes of a TCP packet: headers; its number is that of the sequence.
+const TCP: usize = 20 + 20;
 
 /// Packets, ready to be sent.
 #[derive(Debug, Default)]
 pub(crate) struct Packets {
-    bytes: Vec<[u8; LEN]>,
+    bytes: Vec<([u8; TCP], usize)>,
     to: Vec<Option<SockaddrIn>>,
 }
 
 impl Packets {
-    /// Adds one that carries `number`.
+    /// Adds one over UDP that carries `number`.
     pub(crate) fn push(&mut self, from: SocketAddrV4, to: SocketAddrV4, number: u32) {
-        let mut packet = [0; LEN];
-        packet[0] = 0x45;
-        packet[8] = 64;
-        packet[9] = 17;
-        packet[12..16].copy_from_slice(&from.ip().octets());
-        packet[16..20].copy_from_slice(&to.ip().octets());
-        packet[20..22].copy_from_slice(&from.port().to_be_bytes());
-        packet[22..24].copy_from_slice(&to.port().to_be_bytes());
+        let mut packet = headers(17, from, to);
         // The length after the IP header; no checksum, which IPv4 allows.
         packet[25] = 12;
-        packet[28..].copy_from_slice(&number.to_be_bytes());
-        self.bytes.push(packet);
+        packet[28..UDP].copy_from_slice(&number.to_be_bytes());
+        self.bytes.push((packet, UDP));
+        self.to.push(Some(SockaddrIn::from(to)));
+    }
+
+    /// Adds the first of a TCP connection. Its checksum is wrong: whoever tracks it must not look.
+    pub(crate) fn push_syn(&mut self, from: SocketAddrV4, to: SocketAddrV4, number: u32) {
+        let mut packet = headers(6, from, to);
+        packet[24..28].copy_from_slice(&number.to_be_bytes());
+        // Five words of header; SYN; a window.
+        packet[32..36].copy_from_slice(&[5 << 4, 2, 0xff, 0xff]);
+        self.bytes.push((packet, TCP));
         self.to.push(Some(SockaddrIn::from(to)));
     }
 
@@ -52,6 +58,19 @@ impl Packets {
     pub(crate) fn len(&self) -> usize {
         self.bytes.len()
     }
+}
+
+/// Addresses and ports. The kernel adds the length and the checksum of the IP header.
+fn headers(proto: u8, from: SocketAddrV4, to: SocketAddrV4) -> [u8; TCP] {
+    let mut packet = [0; TCP];
+    packet[0] = 0x45;
+    packet[8] = 64;
+    packet[9] = proto;
+    packet[12..16].copy_from_slice(&from.ip().octets());
+    packet[16..20].copy_from_slice(&to.ip().octets());
+    packet[20..22].copy_from_slice(&from.port().to_be_bytes());
+    packet[22..24].copy_from_slice(&to.port().to_be_bytes());
+    packet
 }
 
 /// A socket that sends whole packets from a namespace.
@@ -72,8 +91,8 @@ impl Sender {
 
     /// Sends all; the nanoseconds per packet of each call.
     pub(crate) fn send(&self, packets: &Packets) -> anyhow::Result<Vec<f64>> {
-        let slices: Vec<[std::io::IoSlice<'_>; 1]> =
-            packets.bytes.iter().map(|packet| [std::io::IoSlice::new(packet)]).collect();
+        let slices: Vec<[IoSlice<'_>; 1]> =
+            packets.bytes.iter().map(|(packet, len)| [IoSlice::new(&packet[..*len])]).collect();
         let mut times = Vec::with_capacity(slices.len() / CHUNK + 1);
         for (slices, to) in slices.chunks(CHUNK).zip(packets.to.chunks(CHUNK)) {
             let mut headers = MultiHeaders::preallocate(slices.len(), None);

@@ -17,6 +17,7 @@ mod flood;
 mod layout;
 mod nft;
 mod packets;
+mod proxies;
 mod sink;
 mod stats;
 mod subject;
@@ -46,6 +47,7 @@ enum Measure {
     Packets(packets::Packetry),
     Commit(commit::Commits),
     Conntrack(conntrack::Sweeps),
+    Proxies(proxies::Proxies),
 }
 
 fn main() -> ExitCode {
@@ -63,9 +65,16 @@ fn main() -> ExitCode {
 fn measure(flags: &Flags) -> anyhow::Result<ExitCode> {
     let _limit = match &flags.command {
         Measure::Conntrack(flags) => Some(conntrack::Limit::raise(flags)?),
-        Measure::Packets(_) | Measure::Commit(_) => None,
+        Measure::Packets(_) | Measure::Commit(_) | Measure::Proxies(_) => None,
     };
-    match enter()? {
+    let entry = match &flags.command {
+        Measure::Proxies(flags) => {
+            flags.check()?;
+            lab::enter_as_root()?
+        }
+        _ => enter()?,
+    };
+    match entry {
         Entry::Outside(code) => return Ok(code),
         Entry::Inside => {}
     }
@@ -73,6 +82,7 @@ fn measure(flags: &Flags) -> anyhow::Result<ExitCode> {
         Measure::Packets(flags) => packets::run(flags)?,
         Measure::Commit(flags) => commit::run(flags).map(|()| true)?,
         Measure::Conntrack(flags) => conntrack::run(flags)?,
+        Measure::Proxies(flags) => proxies::run(flags).map(|()| true)?,
     };
     Ok(if right { ExitCode::SUCCESS } else { ExitCode::from(WRONG) })
 }

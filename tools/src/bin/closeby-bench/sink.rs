@@ -2,12 +2,15 @@
 //! which endpoint. Watching costs the sender time, so nobody looks while times are taken.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::Duration;
 
 use anyhow::Context;
 use closeby_tools::lab::{Line, Netns};
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, sockopt};
+use nix::sys::time::TimeSpec;
 
 use crate::flood::{Packets, Sender};
 use crate::{inside, nft};
@@ -90,6 +93,15 @@ impl Watch {
         })
     }
 
+    /// Waits until something may have arrived.
+    pub(crate) fn wait(&self, most: Duration) -> anyhow::Result<()> {
+        let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+        match ppoll(&mut fds, Some(TimeSpec::from_duration(most)), None) {
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(errno) => Err(errno).context("waiting for a packet"),
+        }
+    }
+
     /// The next packet to an endpoint; `None` if there is none now.
     pub(crate) fn next(&self) -> anyhow::Result<Option<Arrival>> {
         let mut packet = [0; 64];
@@ -109,18 +121,21 @@ impl Watch {
     }
 }
 
-/// A UDP packet of ours; nothing for any other.
+/// A packet of ours; nothing for any other.
 fn read(packet: &[u8]) -> Option<Arrival> {
     let addr = |at: usize| packet.get(at..at + 4).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
     let port = |at: usize| packet.get(at..at + 2).and_then(|bytes| <[u8; 2]>::try_from(bytes).ok());
-    if packet.first() != Some(&0x45) || packet.get(9) != Some(&17) {
-        return None;
-    }
+    // Where its number is: after the header of UDP, within that of TCP.
+    let number = match (packet.first()?, packet.get(9)?) {
+        (0x45, 17) => addr(28)?,
+        (0x45, 6) => addr(24)?,
+        _ => return None,
+    };
     let at = |addr_at, port_at| {
         let addr = Ipv4Addr::from(addr(addr_at)?);
         Some(SocketAddrV4::new(addr, u16::from_be_bytes(port(port_at)?)))
     };
-    Some(Arrival { from: at(12, 20)?, to: at(16, 22)?, number: u32::from_be_bytes(addr(28)?) })
+    Some(Arrival { from: at(12, 20)?, to: at(16, 22)?, number: u32::from_be_bytes(number) })
 }
 
 /// Answers these packets, so that their connections are established.

@@ -25,6 +25,14 @@ impl Stats {
         }
     }
 
+    /// The value that so many of 100 do not exceed; zero if there are none.
+    pub(crate) fn percentile(values: &[f64], hundredths: usize) -> f64 {
+        let mut sorted = values.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        let place = (sorted.len() * hundredths).div_ceil(100).saturating_sub(1);
+        sorted.get(place).copied().unwrap_or(0.0)
+    }
+
     /// `median (min..max)` without decimals.
     pub(crate) fn whole(&self) -> String {
         format!("{:.0} ({:.0}..{:.0})", self.median, self.min, self.max)
@@ -39,6 +47,13 @@ impl Stats {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn percentiles() {
+        let values: Vec<_> = (1..=200).rev().map(f64::from).collect();
+        assert_eq!(Stats::percentile(&values, 99), 198.0);
+        assert_eq!(Stats::percentile(&[], 99), 0.0);
+    }
 
     #[test]
     fn medians() {
