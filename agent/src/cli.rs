@@ -22,7 +22,8 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0  done; with --once, the kernel has what the objects say; with --cleanup,
      it has nothing of ours
-  1  failed: the message names the step, the object and what to do
+  1  failed: the message names the step, the object and what to do; or the
+     configuration changed, and it is to be started anew
   2  wrong flags, no source of objects, or a configuration or kubeconfig that
      cannot be used
   3  not here: a privilege or a kernel feature is missing, an agent or a
@@ -146,7 +147,8 @@ pub struct InputArgs {
     /// the agent follows the API server.
     #[arg(long, value_name = "DIR")]
     pub manifests: Option<PathBuf>,
-    /// A KubeProxyConfiguration (kubeproxy.config.k8s.io/v1alpha1).
+    /// A KubeProxyConfiguration (kubeproxy.config.k8s.io/v1alpha1). When it
+    /// changes, the agent ends with exit code 1, to be started anew; the rules stay.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Settings by flags.

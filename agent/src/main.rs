@@ -108,6 +108,7 @@ fn run(args: &Run) -> anyhow::Result<()> {
         source: source(args, &settings)?,
         node: node_name(&settings)?,
         settings,
+        sources,
         once: args.once,
     };
     Ok(daemon(options)?)

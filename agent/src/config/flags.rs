@@ -184,6 +184,11 @@ pub const FLAGS: &[Flag] = &[
         "IP:PORT for /metrics; empty for nowhere. Default: 127.0.0.1:10249",
     ),
     sets(
+        "bind-address-hard-fail",
+        "bindAddressHardFail",
+        "End when one of the two addresses cannot be had, rather than try again",
+    ),
+    sets(
         "conntrack-max-per-core",
         "conntrack.maxPerCore",
         "Connections to track, for each processor; 0 leaves it as it is. Default: 32768",
@@ -234,7 +239,6 @@ pub const FLAGS: &[Flag] = &[
     of_old("metrics-port", "metricsBindAddress"),
     // The rest is without effect here.
     idle("bind-address", "bindAddress"),
-    idle("bind-address-hard-fail", "bindAddressHardFail"),
     without_key("boot-id-file"),
     idle("config-sync-period", "configSyncPeriod"),
     idle("iptables-localhost-nodeports", "iptables.localhostNodePorts"),

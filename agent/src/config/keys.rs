@@ -77,7 +77,7 @@ pub(super) const KEYS: &[Key] = &[
     used("kind", Text),
     // But for its family: that is the one of the addresses to listen on.
     ignored("bindAddress", Text, &["0.0.0.0", "::", ""]),
-    ignored("bindAddressHardFail", Flag, &["false"]),
+    used("bindAddressHardFail", Flag),
     ignored("clientConnection.acceptContentTypes", Text, &[""]),
     ignored("clientConnection.burst", Whole, &["10", "0"]),
     ignored("clientConnection.contentType", Text, &["application/vnd.kubernetes.protobuf", ""]),

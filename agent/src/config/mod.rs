@@ -77,6 +77,9 @@ pub struct Settings {
     pub healthz_bind_address: Option<SocketAddr>,
     /// Where metrics are told (`metricsBindAddress`); `None` for nowhere.
     pub metrics_bind_address: Option<SocketAddr>,
+    /// Whether one of these that cannot be had ends the agent
+    /// (`bindAddressHardFail`).
+    pub bind_address_hard_fail: bool,
     /// How the log is written (`logging`).
     pub logging: Logging,
     /// The whole configuration in force, as it is shown.
@@ -129,6 +132,7 @@ impl Default for Settings {
             min_sync_period: None,
             healthz_bind_address: Some(listen::HEALTHZ),
             metrics_bind_address: Some(listen::METRICS),
+            bind_address_hard_fail: false,
             logging: Logging::default(),
             configz: configz::defaults(),
             conntrack: Conntrack::default(),
@@ -210,6 +214,7 @@ impl Settings {
             min_sync_period,
             healthz_bind_address: healthz,
             metrics_bind_address: metrics,
+            bind_address_hard_fail: values.is_on("bindAddressHardFail"),
             logging: Logging::of(values)?,
             configz: configz::of(values, healthz, metrics),
             conntrack: Conntrack::of(values)?,

@@ -63,7 +63,7 @@ fn takes_what_is_set() {
          masqueradeBit: 0, syncPeriod: 1m0s, minSyncPeriod: 1.5s}\nnodePortAddresses: [primary, \
          localhost, all, 192.168.0.1/24]\ndetectLocalMode: InterfaceNamePrefix\ndetectLocal: \
          {interfaceNamePrefix: veth}\nfeatureGates: {WatchList: true, X: true}\noomScoreAdj: 0\nconntrack: \
-         {min: 0}\nlogging: {verbosity: 4, format: json}\niptables: {masqueradeAll: true}\nipvs: {excludeCIDRs: [10.0.0.0/8]}\n\
+         {min: 0}\nlogging: {verbosity: 4, format: json}\nbindAddressHardFail: true\niptables: {masqueradeAll: true}\nipvs: {excludeCIDRs: [10.0.0.0/8]}\n\
          healthzBindAddress: '[::1]:1234'\nmetricsBindAddress: 10.0.0.1\n\
          clientConnection: {kubeconfig: /etc/kubeconfig, qps: 7}\n",
     )
@@ -89,6 +89,7 @@ fn takes_what_is_set() {
             configz: settings.configz.clone(),
             conntrack: Conntrack { min: 0, ..Conntrack::default() },
             oom_score: 0,
+            bind_address_hard_fail: true,
             logging: Logging { format: LogFormat::Json, level: LogLevel::Debug },
             remarks: [
                 "featureGates: without effect here: WatchList, X; unrecognized feature gate: X",
@@ -160,6 +161,7 @@ fn flags_are_settings() {
             ("iptables-min-sync-period", "0"),
             ("healthz-bind-address", "10.0.0.1:1"),
             ("metrics-bind-address", ""),
+            ("bind-address-hard-fail", "T"),
             ("conntrack-max-per-core", "0x10"),
             ("oom-score-adj", "-5"),
             ("proxy-mode", "nftables"),
@@ -181,6 +183,7 @@ fn flags_are_settings() {
         sync_period: Some(Duration::from_secs(60)),
         healthz_bind_address: Some("10.0.0.1:1".parse().unwrap()),
         metrics_bind_address: None,
+        bind_address_hard_fail: true,
         conntrack: Conntrack { max_per_core: Some(16), ..Conntrack::default() },
         oom_score: -5,
         logging: Logging { format: LogFormat::Json, level: LogLevel::Trace },
