@@ -1,10 +1,20 @@
 //! The command line: what can be asked, and what the exit codes mean.
+//!
+//! closeby's own flags are written here; those of kube-proxy that are settings
+//! come from their table ([`FLAGS`]). Names, booleans and values are read as
+//! kube-proxy reads them.
 
+use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::Error;
+use clap::{
+    Arg, ArgAction, ArgMatches, Args, Command as Clap, CommandFactory as _, FromArgMatches, Parser,
+    Subcommand, ValueEnum,
+};
 
+use crate::config::flags::{FLAGS, Flag, Given, read_switch};
 use crate::explain::Destination;
 
 /// What the exit codes mean, at the end of every help.
@@ -12,16 +22,33 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0  done; with --once, the kernel has what the objects say; with --cleanup,
      it has nothing of ours
-  1  failed: the message names the step, the object and what to do
-  2  wrong flags, no source of objects, or a configuration or kubeconfig that cannot be used
-  3  not here: a privilege or a kernel feature is missing, an agent or a kube-proxy
-     runs already, or with --once a kube-proxy left rules behind
+  1  failed: the message names the step, the object and what to do; or the
+     configuration changed, and it is to be started anew
+  2  wrong flags, no source of objects, or a configuration or kubeconfig that
+     cannot be used
+  3  not here: a privilege or a kernel feature is missing, an agent or a
+     kube-proxy runs already, or with --once a kube-proxy left rules behind
 ";
+
+/// Above the settings in the help.
+const SETTINGS: [&str; 2] =
+    ["kube-proxy's settings, also beside --config", "kube-proxy's settings, not beside --config"];
+
+/// How wide the help is.
+const HELP_COLUMNS: usize = 80;
 
 /// Keeps Kubernetes Service traffic close by: a node agent in the place of
 /// kube-proxy's nftables mode.
 #[derive(Debug, Parser)]
-#[command(name = "closeby", version, after_help = EXIT_CODES, args_conflicts_with_subcommands = true)]
+#[command(
+    name = "closeby",
+    version,
+    disable_version_flag = true,
+    after_help = after_help(),
+    args_conflicts_with_subcommands = true,
+    args_override_self = true,
+    term_width = HELP_COLUMNS,
+)]
 pub struct Cli {
     /// What to do instead of running the agent.
     #[command(subcommand)]
@@ -29,6 +56,40 @@ pub struct Cli {
     /// How to run the agent.
     #[command(flatten)]
     pub run: Run,
+    /// Print the version.
+    #[arg(
+        short = 'V',
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = read_version,
+    )]
+    pub version: Option<bool>,
+}
+
+impl Cli {
+    /// Reads a command line; when it is wrong, or asks for help, ends with that.
+    #[must_use]
+    pub fn of(args: impl IntoIterator<Item = OsString>) -> Self {
+        Self::try_of(args).unwrap_or_else(|error| error.exit())
+    }
+
+    fn try_of(args: impl IntoIterator<Item = OsString>) -> Result<Self, Error> {
+        Self::from_arg_matches(&command().try_get_matches_from(with_dashes(args))?)
+    }
+}
+
+/// The commands beside the agent take its settings too, and do not list them
+/// again.
+fn command() -> Clap {
+    let is_setting = |arg: &Arg| FLAGS.iter().any(|flag| arg.get_id() == flag.name);
+    let hide = |arg: Arg| {
+        let hides = is_setting(&arg) && arg.get_id() != "hostname-override";
+        if hides { arg.hide(true) } else { arg }
+    };
+    Cli::command().mut_subcommands(|command| command.mut_args(hide))
 }
 
 /// Running the agent.
@@ -37,10 +98,6 @@ pub struct Run {
     /// What to serve, and for which node.
     #[command(flatten)]
     pub input: InputArgs,
-    /// Where the API server is and who asks it. Default: `clientConnection.kubeconfig`
-    /// of the configuration; without that, in a pod, what the pod was given.
-    #[arg(long, value_name = "FILE", conflicts_with = "manifests")]
-    pub kubeconfig: Option<PathBuf>,
     /// The API server's address, in place of the one in the kubeconfig.
     #[arg(long, value_name = "URL", conflicts_with = "manifests")]
     pub master: Option<String>,
@@ -54,15 +111,31 @@ pub struct Run {
     pub once: bool,
     /// Set what takes full rights on the node (connection tracking), then exit.
     /// After it, CAP_NET_ADMIN is all that the agent needs.
-    #[arg(long, conflicts_with = "once")]
-    pub init_only: bool,
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = read_switch,
+        conflicts_with = "once",
+    )]
+    pub init_only: Option<bool>,
     /// Remove the rules of closeby, and those that kube-proxy's nftables mode
     /// left, then exit. Nothing else is touched.
-    #[arg(long, conflicts_with_all = ["once", "init_only"])]
-    pub cleanup: bool,
-    /// Log format.
-    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
-    pub log_format: LogFormat,
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = read_switch,
+        conflicts_with = "once",
+    )]
+    pub cleanup: Option<bool>,
+    /// Write the configuration in force to this file, then exit.
+    #[arg(long, value_name = "FILE", conflicts_with = "once")]
+    pub write_config_to: Option<PathBuf>,
 }
 
 /// Where objects and settings come from.
@@ -74,26 +147,27 @@ pub struct InputArgs {
     /// the agent follows the API server.
     #[arg(long, value_name = "DIR")]
     pub manifests: Option<PathBuf>,
-    /// The name of this node, as in its Node object. Default: the host name.
-    #[arg(long, value_name = "NODE")]
-    pub hostname_override: Option<String>,
-    /// A KubeProxyConfiguration (kubeproxy.config.k8s.io/v1alpha1).
+    /// A KubeProxyConfiguration (kubeproxy.config.k8s.io/v1alpha1). When it
+    /// changes, the agent ends with exit code 1, to be started anew; the rules stay.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Settings by flags.
+    #[command(flatten)]
+    pub settings: Settings,
 }
 
 /// What to do instead of running the agent. Needs no privileges.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Print the tables that would be committed, as nft text.
-    #[command(after_help = EXIT_CODES)]
+    #[command(after_help = help_of_answers())]
     Render {
         /// What to render, and for which node.
         #[command(flatten)]
         input: InputArgs,
     },
     /// Say what happens to a connection, and why.
-    #[command(after_help = EXIT_CODES)]
+    #[command(after_help = help_of_answers())]
     Explain {
         /// What to look at, and from which node.
         #[command(flatten)]
@@ -123,23 +197,88 @@ pub enum Output {
     Json,
 }
 
-/// How the log is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// A line an event, for people.
-    Text,
-    /// A JSON object an event.
-    Json,
+/// kube-proxy's flags that are settings, as they were given.
+#[derive(Clone, Debug, Default)]
+pub struct Settings(pub Vec<Given>);
+
+impl Args for Settings {
+    fn augment_args(command: Clap) -> Clap {
+        command.args(FLAGS.iter().map(arg))
+    }
+
+    fn augment_args_for_update(command: Clap) -> Clap {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for Settings {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
+        let given = FLAGS.iter().filter_map(|flag| {
+            let texts = matches.get_many::<String>(flag.name)?.cloned().collect();
+            Some(Given { flag, texts })
+        });
+        Ok(Self(given.collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+fn arg(flag: &'static Flag) -> Arg {
+    let arg = Arg::new(flag.name)
+        .long(flag.name)
+        .value_name(flag.value_name())
+        .help(flag.help)
+        .help_heading(SETTINGS[usize::from(!flag.counts_beside_file())])
+        .hide(!flag.has_effect() || flag.is_deprecated())
+        .action(ArgAction::Append);
+    let arg = match flag.name {
+        "v" => arg.short('v'),
+        _ => arg,
+    };
+    if flag.is_switch() {
+        arg.num_args(0..=1).require_equals(true).default_missing_value("true")
+    } else {
+        // `--oom-score-adj -500`
+        arg.allow_hyphen_values(true)
+    }
+}
+
+/// Underscores in names of flags are dashes, as for kube-proxy.
+fn with_dashes(args: impl IntoIterator<Item = OsString>) -> impl Iterator<Item = OsString> {
+    args.into_iter().map(|arg| match arg.to_str().filter(|text| text.starts_with("--")) {
+        Some(text) => match text.split_once('=') {
+            Some((name, value)) => format!("{}={value}", name.replace('_', "-")).into(),
+            None => text.replace('_', "-").into(),
+        },
+        None => arg,
+    })
+}
+
+/// Whether the version is to be printed. `vX.Y.Z` only has kube-proxy say that it
+/// is another.
+fn read_version(text: &str) -> Result<bool, String> {
+    match text {
+        "raw" => Ok(true),
+        _ if text.starts_with('v') => Ok(false),
+        _ => read_switch(text),
+    }
+}
+
+fn after_help() -> String {
+    let idle = FLAGS.iter().filter(|flag| !flag.has_effect());
+    let idle: Vec<String> = idle.map(|flag| format!("--{}", flag.name)).collect();
+    format!(
+        "Taken as kube-proxy takes them, and without effect here:\n{}\n\n{EXIT_CODES}",
+        idle.join(", ")
+    )
+}
+
+fn help_of_answers() -> String {
+    format!("Settings are the same flags as of the agent: closeby --help\n\n{EXIT_CODES}")
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    use super::*;
-
-    #[test]
-    fn flags_are_consistent() {
-        Cli::command().debug_assert();
-    }
-}
+mod tests;

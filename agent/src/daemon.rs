@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
@@ -19,13 +20,13 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{SysconfVar, sysconf};
 use tracing::{debug, error, info, warn};
 
-use crate::config::{self, Settings};
+use crate::config::{self, Settings, Sources};
 use crate::handover::{self, Clear, HandoverError};
 use crate::host::sysctls;
 use crate::host::{AddressError, AddressWatch, Lock, LockError, families, probe};
 use crate::metrics::Metrics;
 use crate::model::{Change, NodeName, Note};
-use crate::serve::{Addresses, ProxyHealth, Server, Shared};
+use crate::serve::{Addresses, ProxyHealth, ServeError, Server, Shared};
 use crate::sync::effect::SweepJob;
 use crate::sync::run::{Event, Published, run};
 use crate::sync::sweeper::{self, Told};
@@ -34,9 +35,12 @@ use crate::watch::api::{AccessError, StartError};
 use crate::watch::manifests::ManifestsError;
 use crate::watch::notify::WatchError;
 
+mod ending;
 mod observer;
+mod reload;
 mod source;
 
+use ending::Ending;
 use observer::Teller;
 pub use source::Source;
 
@@ -75,6 +79,15 @@ pub enum DaemonError {
     /// This process may not, or this kernel cannot.
     #[error("{0}")]
     Unable(String),
+    /// The node's own servers cannot be had.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// The configuration is another one now.
+    #[error(
+        "{}: the configuration changed: ended, to be started anew with it; the rules stay",
+        .0.display()
+    )]
+    Reconfigured(PathBuf),
     /// With `once`: the kernel refused again and again.
     #[error("given up after {ONCE_TRIES} tries: {0}")]
     Refused(String),
@@ -89,6 +102,8 @@ pub struct Options {
     pub node: NodeName,
     /// What the operator wants.
     pub settings: Settings,
+    /// Where that came from: it is followed.
+    pub sources: Sources,
     /// Stop after the first generation is in the kernel.
     pub once: bool,
 }
@@ -122,20 +137,22 @@ pub fn daemon(options: Options) -> Result<(), DaemonError> {
     let (events, inbox) = unbounded();
     let _ = events.send(Event::Changed(vec![Change::Host(addresses.known().clone())]));
     let (stop, stopped) = nix::unistd::pipe().map_err(|errno| host_error("pipe", errno))?;
-    let (on_signal, on_swept) = (events.clone(), events.clone());
-    spawn("signals", move || wait_for_signal(signals, &on_signal, stopped))?;
+    let ending = Ending::new(events.clone(), stopped);
+    let (on_signal, on_swept) = (ending.clone(), events.clone());
+    spawn("signals", move || wait_for_signal(signals, &on_signal))?;
     let until_clear = another(&stop)?;
     if options.once {
         handover::expect_clear(&mut kernel)?;
     } else {
         let (on_address, until) = (events.clone(), another(&stop)?);
         spawn("addresses", move || follow_addresses(addresses, &until, &on_address))?;
+        reload::start(&options, another(&stop)?, ending.clone())?;
     }
     options.source.start(&options.node, options.once, stop, events)?;
     if !options.once {
         // Meanwhile the others read on: what is committed first is the newest.
         if handover::wait_until_clear(&mut kernel, &until_clear) == Clear::Stopped {
-            return Ok(());
+            return ending.outcome();
         }
         let mut beside = netlink()?;
         spawn("leftovers", move || handover::watch(&mut beside, &until_clear))?;
@@ -144,7 +161,8 @@ pub fn daemon(options: Options) -> Result<(), DaemonError> {
     let health = ProxyHealth::new(families.clone(), *sync_period);
     let shared = Arc::new(Shared::new(health, Metrics::new(&families), configz));
     let sweeper = Sweeper::start(on_swept, Arc::clone(&shared))?;
-    work(options, kernel, families, &inbox, sweeper, shared)
+    work(options, kernel, families, &inbox, sweeper, shared)?;
+    ending.outcome()
 }
 
 /// Lets the machine work until it is told to stop, or is stuck.
@@ -158,15 +176,14 @@ fn work(
 ) -> Result<(), DaemonError> {
     let Options { node, settings, once, .. } = options;
     let (healthz, metrics) = (settings.healthz_bind_address, settings.metrics_bind_address);
-    let addresses = Addresses { healthz, metrics };
+    let addresses = Addresses { healthz, metrics, must: settings.bind_address_hard_fail };
     let pace = Pace::new(settings.min_sync_period, settings.sync_period);
     let name = node.clone();
     let facts_of: FactsOf =
         Box::new(move |object, host| config::facts(&settings, &name, object, &families, host));
     let mut machine = Machine::new(node, facts_of, pace, kernel.send_limit());
     let published: Published = Arc::new(ArcSwapOption::empty());
-    let server = (!once).then(|| Server::start(addresses, Arc::clone(&shared))).transpose();
-    let server = server.map_err(|source| DaemonError::Host { what: "threads", source })?;
+    let server = (!once).then(|| Server::start(addresses, Arc::clone(&shared))).transpose()?;
     let mut teller = Teller::new(shared, &published, server);
     run(&mut machine, &mut kernel, inbox, &published, &sweeper.jobs, &mut teller);
     if once {
@@ -264,12 +281,11 @@ fn follow_addresses(mut watch: AddressWatch, stop: &impl AsFd, events: &Sender<E
     }
 }
 
-fn wait_for_signal(signals: SigSet, events: &Sender<Event>, stopped: OwnedFd) {
+fn wait_for_signal(signals: SigSet, ending: &Ending) {
     if let Ok(signal) = signals.wait() {
         info!("{signal}: stopping; the rules stay");
     }
-    let _ = events.send(Event::Stop);
-    drop(stopped);
+    ending.end(Ok(()));
 }
 
 fn spawn(

@@ -5,9 +5,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
-use clap::Parser;
-use closeby::cli::{Cli, Command, InputArgs, LogFormat, Output, Run};
-use closeby::config::{ConfigError, Settings};
+use closeby::cli::{Cli, Command, InputArgs, Output, Run};
+use closeby::config::{ConfigError, LogFormat, LogLevel, Logging, Settings, Sources};
 use closeby::daemon::{DaemonError, Options, Source, daemon, init};
 use closeby::explain::{Question, explain};
 use closeby::handover::{self, HandoverError};
@@ -21,14 +20,19 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 const UNABLE: u8 = 3;
 
-/// What is logged unless `RUST_LOG` says otherwise. What the API client has to
-/// say is said by those who use it, once.
-const LOG_DEFAULT: &str = "info,kube_client=off";
+/// What is logged of others unless `RUST_LOG` says otherwise. What the API client
+/// has to say is said by those who use it, once.
+const LOG_OF_OTHERS: &str = "info,kube_client=off";
+/// Whose log has the level that was asked for.
+const OURS: [&str; 3] = ["closeby", "closeby_nft", "closeby_conntrack"];
 
 #[expect(clippy::print_stderr, reason = "an error before or after the log")]
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::of(std::env::args_os());
     let outcome = match cli.command {
+        None if cli.version == Some(true) => {
+            print(concat!("closeby ", env!("CARGO_PKG_VERSION"), "\n"))
+        }
         None => run(&cli.run),
         Some(Command::Render { input }) => view(&input).and_then(|view| print(&view.text())),
         Some(Command::Explain { input, from, to, interface, output }) => {
@@ -82,41 +86,54 @@ fn code(error: &anyhow::Error) -> u8 {
 struct Usage(&'static str);
 
 fn run(args: &Run) -> anyhow::Result<()> {
-    start_log(args.log_format);
-    if args.cleanup {
+    let sources = sources(&args.input);
+    let settings = sources.load()?;
+    start_log(settings.logging);
+    for remark in &settings.remarks {
+        tracing::warn!("{remark}");
+    }
+    if let Some(path) = &args.write_config_to {
+        return write_config(path, &settings);
+    }
+    if args.cleanup == Some(true) {
         for table in handover::cleanup()? {
             tracing::info!("deleted the table {table}");
         }
         return Ok(());
     }
-    let settings = settings(&args.input)?;
-    for line in &settings.ignored {
-        tracing::warn!("{line}");
-    }
-    if args.init_only {
+    if args.init_only == Some(true) {
         return Ok(init(&settings)?);
     }
     let options = Options {
         source: source(args, &settings)?,
-        node: node_name(&args.input, &settings)?,
+        node: node_name(&settings)?,
         settings,
+        sources,
         once: args.once,
     };
     Ok(daemon(options)?)
 }
 
-/// Where the agent's objects come from: a flag goes before the configuration,
-/// and that before what a pod is given.
+fn write_config(path: &Path, settings: &Settings) -> anyhow::Result<()> {
+    let text = settings.to_yaml()?;
+    std::fs::write(path, text)
+        .with_context(|| format!("cannot write the configuration to {}", path.display()))?;
+    tracing::info!("wrote the configuration to {}", path.display());
+    Ok(())
+}
+
+/// Where the agent's objects come from: what is set goes before what a pod is
+/// given.
 fn source(args: &Run, settings: &Settings) -> Result<Source, AccessError> {
-    let configured = settings.kubeconfig.as_deref();
+    let kubeconfig = settings.kubeconfig.as_deref();
     if let Some(path) = &args.input.manifests {
-        if configured.is_some() {
-            tracing::warn!("clientConnection.kubeconfig is not used, for there is --manifests");
+        if kubeconfig.is_some() {
+            tracing::warn!("the kubeconfig is not used, for there is --manifests");
         }
         return Ok(Source::Manifests(path.clone()));
     }
-    let kubeconfig = args.kubeconfig.as_deref().or(configured);
-    let access = Access::choose(kubeconfig, args.master.as_deref(), Access::is_in_pod())?;
+    let master = args.master.as_deref().filter(|master| !master.is_empty());
+    let access = Access::choose(kubeconfig, master, Access::is_in_pod())?;
     let guard = (!args.no_deletion_guard).then_some(Guard::DEFAULT);
     Ok(Source::Api { access, guard })
 }
@@ -124,9 +141,12 @@ fn source(args: &Run, settings: &Settings) -> Result<Source, AccessError> {
 /// What a node would do, with remarks on standard error.
 #[expect(clippy::print_stderr, reason = "standard output is for the answer")]
 fn view(input: &InputArgs) -> anyhow::Result<View> {
-    let settings = settings(input)?;
-    let node = node_name(input, &settings)?;
+    let settings = sources(input).load()?;
+    let node = node_name(&settings)?;
     let view = View::of(manifests(input)?, &node, &settings)?;
+    for remark in &settings.remarks {
+        eprintln!("note: {remark}");
+    }
     for note in &view.notes {
         eprintln!("note: {note}");
     }
@@ -137,17 +157,15 @@ fn manifests(input: &InputArgs) -> Result<&Path, Usage> {
     input.manifests.as_deref().ok_or(Usage("--manifests DIR is required: a folder of objects"))
 }
 
-fn settings(input: &InputArgs) -> Result<Settings, ConfigError> {
-    input.config.as_deref().map_or_else(|| Ok(Settings::default()), closeby::config::load)
+fn sources(input: &InputArgs) -> Sources {
+    Sources { file: input.config.clone(), flags: input.settings.0.clone() }
 }
 
-/// This node's name: the flag, then the file, then the host's name, trimmed and
-/// in lower case as kube-proxy takes it.
-fn node_name(input: &InputArgs, settings: &Settings) -> anyhow::Result<NodeName> {
-    let flag = input.hostname_override.as_deref().map(|name| name.trim().to_lowercase());
-    let flag = flag.filter(|name| !name.is_empty()).map(|name| NodeName::from(name.as_str()));
-    if let Some(name) = flag.or_else(|| settings.hostname_override.clone()) {
-        return Ok(name);
+/// This node's name: what is set, then the host's name, trimmed and in lower
+/// case as kube-proxy takes it.
+fn node_name(settings: &Settings) -> anyhow::Result<NodeName> {
+    if let Some(name) = &settings.hostname_override {
+        return Ok(name.clone());
     }
     let name = nix::unistd::gethostname().context("cannot read the host name")?;
     let name = name.to_string_lossy().trim().to_lowercase();
@@ -176,9 +194,16 @@ fn wants_colour() -> bool {
     std::io::stderr().is_terminal() && !refused
 }
 
-/// Logs to standard error; `RUST_LOG` chooses what.
-fn start_log(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG_DEFAULT));
+/// Logs to standard error; `RUST_LOG` chooses what before the settings do.
+fn start_log(Logging { format, level }: Logging) {
+    let level = match level {
+        LogLevel::Info => "info",
+        LogLevel::Debug => "debug",
+        LogLevel::Trace => "trace",
+    };
+    let asked = OURS.map(|ours| format!("{ours}={level}")).join(",");
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new(format!("{LOG_OF_OTHERS},{asked}")));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         LogFormat::Text => log.with_target(false).with_ansi(wants_colour()).init(),

@@ -1,7 +1,7 @@
 //! What is asked of connection tracking (`conntrack`): settings of the kernel
 //! that are the node's, not the rules'.
 
-use super::file::{ConfigError, Value, Values};
+use super::values::{ConfigError, Value, Values};
 
 /// The most entries that a number of processors asks for by itself; memory is
 /// not had for the asking on a machine with very many (k/k, as 1.36 does).
@@ -67,7 +67,7 @@ impl Conntrack {
                 default.tcp_established_s,
             )?,
             tcp_close_wait_s: seconds("conntrack.tcpCloseWaitTimeout", default.tcp_close_wait_s)?,
-            tcp_be_liberal: values.get("conntrack.tcpBeLiberal") == Some(&Value::Flag(true)),
+            tcp_be_liberal: values.is_on("conntrack.tcpBeLiberal"),
             udp_s: seconds("conntrack.udpTimeout", default.udp_s)?,
             udp_stream_s: seconds("conntrack.udpStreamTimeout", default.udp_stream_s)?,
         })

@@ -1,7 +1,7 @@
 //! Every key of KubeProxyConfiguration v1alpha1 (kube-proxy 1.37), as a table.
 //!
-//! A key that is not here is an error; one that is not used is accepted, and
-//! reported if it is set to anything but its default.
+//! A key that is not used is accepted, and named if it is set to anything but
+//! its default.
 
 /// What a key holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub(super) enum Shape {
     /// Text or a number (resource.Quantity).
     Quantity,
     TextList,
+    /// Names, each with true or false.
+    Flags,
     /// Anything; only whether it is empty is looked at.
     Free,
 }
@@ -32,6 +34,7 @@ impl Shape {
             Self::Duration | Self::DurationOrNumber => "a duration such as 30s or 1h0m0s",
             Self::Quantity => "a quantity such as \"0\" or \"64Ki\"",
             Self::TextList => "a list of texts",
+            Self::Flags => "a mapping of names to true or false",
             Self::Free => "anything",
         }
     }
@@ -64,14 +67,17 @@ const fn ignored(path: &'static str, shape: Shape, defaults: &'static [&'static 
     Key { path, shape, role: Role::Ignored(defaults) }
 }
 
-use Shape::{Duration, DurationOrNumber, Flag, Free, Number, Quantity, Text, TextList, Whole};
+use Shape::{
+    Duration, DurationOrNumber, Flag, Flags, Free, Number, Quantity, Text, TextList, Whole,
+};
 
 /// All of them.
 pub(super) const KEYS: &[Key] = &[
     used("apiVersion", Text),
     used("kind", Text),
-    ignored("bindAddress", Text, &["0.0.0.0", ""]),
-    ignored("bindAddressHardFail", Flag, &["false"]),
+    // But for its family: that is the one of the addresses to listen on.
+    ignored("bindAddress", Text, &["0.0.0.0", "::", ""]),
+    used("bindAddressHardFail", Flag),
     ignored("clientConnection.acceptContentTypes", Text, &[""]),
     ignored("clientConnection.burst", Whole, &["10", "0"]),
     ignored("clientConnection.contentType", Text, &["application/vnd.kubernetes.protobuf", ""]),
@@ -90,11 +96,11 @@ pub(super) const KEYS: &[Key] = &[
     used("detectLocal.interfaceNamePrefix", Text),
     used("detectLocalMode", Text),
     ignored("enableProfiling", Flag, &["false"]),
-    ignored("featureGates", Free, &[""]),
+    used("featureGates", Flags),
     used("healthzBindAddress", Text),
     used("hostnameOverride", Text),
     ignored("iptables.localhostNodePorts", Flag, &["true"]),
-    ignored("iptables.masqueradeAll", Flag, &["false"]),
+    used("iptables.masqueradeAll", Flag),
     ignored("iptables.masqueradeBit", Whole, &["14"]),
     ignored("iptables.minSyncPeriod", Duration, &["1s", "0"]),
     ignored("iptables.syncPeriod", Duration, &["30s", "0"]),
@@ -107,12 +113,12 @@ pub(super) const KEYS: &[Key] = &[
     ignored("ipvs.tcpTimeout", Duration, &["0"]),
     ignored("ipvs.udpTimeout", Duration, &["0"]),
     ignored("logging.flushFrequency", DurationOrNumber, &["5s", "0"]),
-    ignored("logging.format", Text, &["text", ""]),
+    used("logging.format", Text),
     ignored("logging.options.json.infoBufferSize", Quantity, &["0"]),
     ignored("logging.options.json.splitStream", Flag, &["false"]),
     ignored("logging.options.text.infoBufferSize", Quantity, &["0"]),
     ignored("logging.options.text.splitStream", Flag, &["false"]),
-    ignored("logging.verbosity", Whole, &["0"]),
+    used("logging.verbosity", Whole),
     ignored("logging.vmodule", Free, &[""]),
     used("metricsBindAddress", Text),
     used("mode", Text),
@@ -131,6 +137,11 @@ pub(super) const KEYS: &[Key] = &[
     ignored("winkernel.rootHnsEndpointName", Text, &[""]),
     ignored("winkernel.sourceVip", Text, &[""]),
 ];
+
+/// The key of this path.
+pub(super) fn key(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.path == path)
+}
 
 /// What may stand below `section`: keys and further sections.
 pub(super) fn names_in(section: &str) -> Vec<&'static str> {

@@ -1,18 +1,30 @@
 //! What the operator wants: a KubeProxyConfiguration v1alpha1 as [`Settings`].
 //!
-//! The same file as kube-proxy's, unchanged. PURE but for [`load`]. A file that
-//! is wrong is an error that names file, line and key; what is right but not
-//! done here is listed in [`Settings::ignored`], never silently dropped.
+//! The same file as kube-proxy's, unchanged, and the same flags. PURE but for
+//! `load`. What is wrong is an error that names file, line and key, or the flag;
+//! what is right but not done here is in [`Settings::remarks`], never silently
+//! dropped.
+//!
+//! ```text
+//!  file --tree--> file ---\
+//!                          > values --> Settings, remarks
+//!  command line --> flags -/
+//! ```
 
 mod configz;
 mod conntrack;
 mod duration;
 mod facts;
 mod file;
+pub mod flags;
+mod gates;
 mod keys;
 mod listen;
 mod load;
+mod logging;
+mod mode;
 mod tree;
+mod values;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -25,10 +37,12 @@ use crate::model::{NodeName, quoted, read_prefix};
 
 pub use conntrack::Conntrack;
 pub use facts::facts;
-pub use file::ConfigError;
-pub use load::load;
+pub use load::Sources;
+pub use logging::{LogFormat, LogLevel, Logging};
+pub use values::{ConfigError, Origin};
 
-use file::{Value, Values, is_not};
+use flags::{Given, Outcome};
+use values::{Value, Values, is_not};
 
 /// The longest name of an interface (`IFNAMSIZ` with its NUL).
 const INTERFACE_NAME_MAX: usize = 15;
@@ -63,6 +77,11 @@ pub struct Settings {
     pub healthz_bind_address: Option<SocketAddr>,
     /// Where metrics are told (`metricsBindAddress`); `None` for nowhere.
     pub metrics_bind_address: Option<SocketAddr>,
+    /// Whether one of these that cannot be had ends the agent
+    /// (`bindAddressHardFail`).
+    pub bind_address_hard_fail: bool,
+    /// How the log is written (`logging`).
+    pub logging: Logging,
     /// The whole configuration in force, as it is shown.
     pub configz: serde_json::Value,
     /// What is asked of connection tracking (`conntrack`).
@@ -70,8 +89,8 @@ pub struct Settings {
     /// How likely this process is to be ended for want of memory
     /// (`oomScoreAdj`), from -1000 (never) to 1000.
     pub oom_score: i64,
-    /// What is set in the file and not done here, in words.
-    pub ignored: Vec<String>,
+    /// What is set and not done here, or not known: a sentence each.
+    pub remarks: Vec<String>,
 }
 
 /// How this node's pods are told from others.
@@ -113,10 +132,12 @@ impl Default for Settings {
             min_sync_period: None,
             healthz_bind_address: Some(listen::HEALTHZ),
             metrics_bind_address: Some(listen::METRICS),
+            bind_address_hard_fail: false,
+            logging: Logging::default(),
             configz: configz::defaults(),
             conntrack: Conntrack::default(),
             oom_score: OOM_SCORE,
-            ignored: Vec::new(),
+            remarks: Vec::new(),
         }
     }
 }
@@ -126,19 +147,57 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// If kube-proxy would not know a key, or a value cannot be meant.
+    /// If a value is of the wrong type, or cannot be meant.
     pub fn parse(text: &str, file: &str) -> Result<Self, ConfigError> {
-        let values = Values::read(text, file)?;
-        check_kind(&values)?;
-        let mut ignored = values.ignored();
-        ignored.extend(mode(&values)?);
-        let sync_period = period(&values, "nftables.syncPeriod")?;
-        let min_sync_period = period(&values, "nftables.minSyncPeriod")?;
-        if min_sync_period.zip(sync_period).is_some_and(|(min, sync)| min > sync) {
-            let problem = "is longer than nftables.syncPeriod; make it shorter";
-            return Err(values.error("nftables.minSyncPeriod", problem));
+        Self::read(Some((text, file)), &[])
+    }
+
+    /// Reads a file, if there is one, and flags.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::parse`], of either.
+    pub fn read(file: Option<(&str, &str)>, given: &[Given]) -> Result<Self, ConfigError> {
+        let mut remarks = Vec::new();
+        let mut values = Values::new(None);
+        if let Some((text, name)) = file {
+            let (read, left_out) = file::read(text, name)?;
+            check_kind(&read)?;
+            (values, remarks) = (read, left_out.into_iter().collect());
         }
-        let (healthz, metrics) = (listen::healthz(&values)?, listen::metrics(&values)?);
+        let Outcome { idle, beside_file } = flags::lay_over(&mut values, given)?;
+        if !beside_file.is_empty() {
+            let names = beside_file.join(", ");
+            remarks.push(format!("flags that do not count beside --config: {names}"));
+        }
+        remarks.extend(mode::remark(&values)?);
+        remarks.extend(gates::remark(&values)?);
+        let mut idle = [values.idle(), idle].concat();
+        idle.extend(mode::idle(&values));
+        if !idle.is_empty() {
+            remarks.push(format!("set and without effect here: {}", idle.join(", ")));
+        }
+        Self::of(&values, remarks)
+    }
+
+    /// The configuration in force as a file, keys in order of the alphabet, as
+    /// kube-proxy writes it.
+    ///
+    /// # Errors
+    ///
+    /// If it is no YAML, which none has been.
+    pub fn to_yaml(&self) -> Result<String, serde_saphyr::ser::Error> {
+        let mut written = self.configz.clone();
+        if self.sync_period.is_none() {
+            // Shown as kube-proxy's default; set, it would mean something else here.
+            written["nftables"]["syncPeriod"] = "0s".into();
+        }
+        serde_saphyr::to_string(&written)
+    }
+
+    fn of(values: &Values, remarks: Vec<String>) -> Result<Self, ConfigError> {
+        let (healthz, metrics) = (listen::healthz(values)?, listen::metrics(values)?);
+        let (sync_period, min_sync_period) = periods(values)?;
         Ok(Self {
             // As kube-proxy does, and the kubelet.
             hostname_override: values
@@ -147,18 +206,20 @@ impl Settings {
                 .filter(|name| !name.is_empty())
                 .map(|name| NodeName::from(name.as_str())),
             kubeconfig: values.text("clientConnection.kubeconfig").map(PathBuf::from),
-            detect_local: detect_local(&values)?,
-            node_port_addresses: node_port_addresses(&values)?,
-            masquerade_all: values.get("nftables.masqueradeAll") == Some(&Value::Flag(true)),
-            masquerade_bit: masquerade_bit(&values)?,
+            detect_local: detect_local(values)?,
+            node_port_addresses: node_port_addresses(values)?,
+            masquerade_all: mode::masquerade_all(values),
+            masquerade_bit: masquerade_bit(values)?,
             sync_period,
             min_sync_period,
-            healthz_bind_address: Some(healthz),
-            metrics_bind_address: Some(metrics),
-            configz: configz::of(&values, healthz, metrics),
-            conntrack: Conntrack::of(&values)?,
-            oom_score: oom_score(&values)?,
-            ignored,
+            healthz_bind_address: healthz,
+            metrics_bind_address: metrics,
+            bind_address_hard_fail: values.is_on("bindAddressHardFail"),
+            logging: Logging::of(values)?,
+            configz: configz::of(values, healthz, metrics),
+            conntrack: Conntrack::of(values)?,
+            oom_score: oom_score(values)?,
+            remarks,
         })
     }
 }
@@ -179,14 +240,19 @@ fn check_kind(values: &Values) -> Result<(), ConfigError> {
     Ok(())
 }
 
-fn mode(values: &Values) -> Result<Option<String>, ConfigError> {
-    match values.text("mode") {
-        None | Some("nftables") => Ok(None),
-        Some(mode @ ("iptables" | "ipvs")) => {
-            Ok(Some(format!("mode: {mode}; closeby always uses nftables")))
-        }
-        Some(other) => Err(values.error("mode", is_not(other, "nftables, iptables, ipvs"))),
+/// kube-proxy's default of `nftables.syncPeriod`.
+const ITS_SYNC_PERIOD: Duration = Duration::from_secs(30);
+
+/// How often all is read back, and the least time between two commits.
+fn periods(values: &Values) -> Result<(Option<Duration>, Option<Duration>), ConfigError> {
+    let (sync_key, min_key) = ("nftables.syncPeriod", "nftables.minSyncPeriod");
+    let (sync, min) = (period(values, sync_key)?, period(values, min_key)?);
+    if min.is_some_and(|min| min > sync.unwrap_or(ITS_SYNC_PERIOD)) {
+        let unset = if sync.is_none() { ", 30s if unset" } else { "" };
+        let problem = format!("is longer than {sync_key}{unset}; make it shorter");
+        return Err(values.error(min_key, problem));
     }
+    Ok((sync, min))
 }
 
 fn period(values: &Values, key: &str) -> Result<Option<Duration>, ConfigError> {
@@ -278,13 +344,13 @@ fn node_port_addresses(values: &Values) -> Result<Vec<NodePortEntry>, ConfigErro
     if list.is_empty() {
         return Ok(vec![NodePortEntry::Primary]);
     }
-    let entries = list.iter().enumerate().map(|(place, (text, line))| match text.as_str() {
+    let entries = list.iter().enumerate().map(|(number, (text, place))| match text.as_str() {
         "primary" => Ok(NodePortEntry::Primary),
         "localhost" => Ok(NodePortEntry::Localhost),
         "all" => Ok(NodePortEntry::All),
         text => read_prefix(text).map(NodePortEntry::Within).map_err(|problem| {
             let problem = format!("{problem}, nor one of primary, localhost, all");
-            values.error_at(Some(*line), &format!("{key}[{place}]"), problem)
+            values.error_at(Some(*place), &format!("{key}[{number}]"), problem)
         }),
     });
     entries.collect()

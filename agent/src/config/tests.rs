@@ -12,13 +12,23 @@ fn parse(body: &str) -> Result<Settings, String> {
     Settings::parse(&format!("{HEAD}{body}"), "proxy.yaml").map_err(|error| error.to_string())
 }
 
+const AS_NFTABLES: &str = "mode: {}; closeby always works as the nftables mode; so NodePorts are \
+                           served on the Node's first addresses alone: set nodePortAddresses for \
+                           others";
+
 #[test]
 fn takes_the_files_that_exist() {
     let defaults = Settings::parse(include_str!("tests/kube-proxy-1.36.3.yaml"), "d").unwrap();
-    assert_eq!(defaults.ignored, ["mode: iptables; closeby always uses nftables"]);
-    assert_eq!(Settings { ignored: Vec::new(), ..defaults }, Settings::default());
-    let kubeadm = Settings::parse(include_str!("tests/kubeadm.yaml"), "k").unwrap();
-    assert_eq!(kubeadm.ignored, [""; 0]);
+    assert_eq!(defaults.remarks, [AS_NFTABLES.replace("{}", "iptables")]);
+    assert_eq!(Settings { remarks: Vec::new(), ..defaults }, Settings::default());
+    let kubeadm = include_str!("tests/kubeadm.yaml");
+    for (mode, named) in [("\"\"", "not set"), ("iptables", "iptables"), ("ipvs", "ipvs")] {
+        let other = kubeadm.replace("mode: nftables", &format!("mode: {mode}"));
+        let remarks = Settings::parse(&other, "k").unwrap().remarks;
+        assert_eq!(remarks, [AS_NFTABLES.replace("{}", named)]);
+    }
+    let kubeadm = Settings::parse(kubeadm, "k").unwrap();
+    assert_eq!(kubeadm.remarks, [""; 0]);
     let cidrs = ["10.244.0.0/16", "fd00:10:244::/56"].map(|text| text.parse().unwrap());
     let detect_local = DetectLocalMode::ClusterCidr(cidrs.to_vec());
     let kubeconfig = Some("/var/lib/kube-proxy/kubeconfig.conf".into());
@@ -35,7 +45,7 @@ fn every_key_of_the_table_is_taken() {
             keys::Shape::Whole | keys::Shape::Number => "0",
             keys::Shape::Duration | keys::Shape::DurationOrNumber => "0s",
             keys::Shape::TextList => "[]",
-            keys::Shape::Free => "{}",
+            keys::Shape::Free | keys::Shape::Flags => "{}",
         };
         if key.path != "apiVersion" && key.path != "kind" {
             let sections = key.path.matches('.').count();
@@ -49,11 +59,11 @@ fn every_key_of_the_table_is_taken() {
 #[test]
 fn takes_what_is_set() {
     let settings = parse(
-        "hostnameOverride: ' Node-A '\nclusterCIDR: 010.0.0.0/8\nnftables: {masqueradeAll: true, \
+        "mode: nftables\nhostnameOverride: ' Node-A '\nclusterCIDR: 010.0.0.0/8\nnftables: {masqueradeAll: true, \
          masqueradeBit: 0, syncPeriod: 1m0s, minSyncPeriod: 1.5s}\nnodePortAddresses: [primary, \
          localhost, all, 192.168.0.1/24]\ndetectLocalMode: InterfaceNamePrefix\ndetectLocal: \
-         {interfaceNamePrefix: veth}\nfeatureGates: {A: true}\noomScoreAdj: 0\nconntrack: \
-         {min: 0}\nlogging: {verbosity: 2}\nipvs: {excludeCIDRs: [10.0.0.0/8]}\n\
+         {interfaceNamePrefix: veth}\nfeatureGates: {WatchList: true, X: true}\noomScoreAdj: 0\nconntrack: \
+         {min: 0}\nlogging: {verbosity: 4, format: json}\nbindAddressHardFail: true\niptables: {masqueradeAll: true}\nipvs: {excludeCIDRs: [10.0.0.0/8]}\n\
          healthzBindAddress: '[::1]:1234'\nmetricsBindAddress: 10.0.0.1\n\
          clientConnection: {kubeconfig: /etc/kubeconfig, qps: 7}\n",
     )
@@ -79,11 +89,12 @@ fn takes_what_is_set() {
             configz: settings.configz.clone(),
             conntrack: Conntrack { min: 0, ..Conntrack::default() },
             oom_score: 0,
-            ignored: [
-                "clientConnection.qps",
-                "featureGates",
-                "ipvs.excludeCIDRs",
-                "logging.verbosity"
+            bind_address_hard_fail: true,
+            logging: Logging { format: LogFormat::Json, level: LogLevel::Debug },
+            remarks: [
+                "featureGates: without effect here: WatchList, X; unrecognized feature gate: X",
+                "set and without effect here: clientConnection.qps, ipvs.excludeCIDRs, \
+                 iptables.masqueradeAll",
             ]
             .map(str::to_owned)
             .to_vec(),
@@ -114,26 +125,198 @@ fn what_is_in_force_is_shown() {
         ("bindAddress: '::'", "/metricsBindAddress", "\"[::1]:10249\""),
         ("bindAddress: '::'", "/bindAddress", "\"::\""),
         ("metricsBindAddress: 'fd00::1'", "/metricsBindAddress", "\"[fd00::1]:10249\""),
+        ("featureGates: {WatchList: false}", "/featureGates", "{\"WatchList\":false}"),
         ("metricsBindAddress: 0.0.0.0:0", "/metricsBindAddress", "\"0.0.0.0:0\""),
     ] {
         assert_eq!(shown(body, place), expected, "{body}");
     }
     // What is there without a file is what an empty file gives.
-    assert_eq!(parse("").unwrap(), Settings::default());
+    assert_eq!(parse("mode: nftables").unwrap(), Settings::default());
+}
+
+/// The settings that flags give, without a file or beside one.
+fn flagged(file: Option<&str>, flags: &[(&str, &str)]) -> Result<Settings, String> {
+    let given = flags.iter().map(|(name, text)| Given {
+        flag: flags::FLAGS.iter().find(|flag| flag.name == *name).unwrap(),
+        texts: vec![(*text).to_owned()],
+    });
+    let given: Vec<Given> = given.collect();
+    let text = file.map(|body| format!("{HEAD}{body}"));
+    let file = text.as_deref().map(|text| (text, "proxy.yaml"));
+    Settings::read(file, &given).map_err(|error| error.to_string())
+}
+
+#[test]
+fn flags_are_settings() {
+    let settings = flagged(
+        None,
+        &[
+            ("hostname-override", " Node-A "),
+            ("kubeconfig", "/etc/kubeconfig"),
+            ("detect-local-mode", "ClusterCIDR"),
+            ("cluster-cidr", "10.0.0.0/8"),
+            ("nodeport-addresses", "192.168.0.0/24,localhost"),
+            ("masquerade-all", "true"),
+            ("iptables-sync-period", "1m"),
+            ("iptables-min-sync-period", "0"),
+            ("healthz-bind-address", "10.0.0.1:1"),
+            ("metrics-bind-address", ""),
+            ("bind-address-hard-fail", "T"),
+            ("conntrack-max-per-core", "0x10"),
+            ("oom-score-adj", "-5"),
+            ("proxy-mode", "nftables"),
+            ("feature-gates", "WatchList=false"),
+            ("logging-format", "json"),
+            ("v", "5"),
+        ],
+    );
+    let settings = settings.unwrap();
+    let expected = Settings {
+        hostname_override: Some("node-a".into()),
+        kubeconfig: Some("/etc/kubeconfig".into()),
+        detect_local: DetectLocalMode::ClusterCidr(vec!["10.0.0.0/8".parse().unwrap()]),
+        node_port_addresses: vec![
+            NodePortEntry::Within("192.168.0.0/24".parse().unwrap()),
+            NodePortEntry::Localhost,
+        ],
+        masquerade_all: true,
+        sync_period: Some(Duration::from_secs(60)),
+        healthz_bind_address: Some("10.0.0.1:1".parse().unwrap()),
+        metrics_bind_address: None,
+        bind_address_hard_fail: true,
+        conntrack: Conntrack { max_per_core: Some(16), ..Conntrack::default() },
+        oom_score: -5,
+        logging: Logging { format: LogFormat::Json, level: LogLevel::Trace },
+        configz: settings.configz.clone(),
+        remarks: vec!["featureGates: without effect here: WatchList".to_owned()],
+        ..Settings::default()
+    };
+    assert_eq!(settings, expected);
+    assert_eq!(flagged(None, &[]).unwrap(), Settings::default());
+    // Nothing said is the default; of the ports of old, 0 is for nowhere.
+    let empty = [("healthz-bind-address", ""), ("cluster-cidr", ""), ("hostname-override", "")];
+    assert_eq!(flagged(None, &empty).unwrap(), Settings::default());
+    let ports = flagged(None, &[("healthz-port", "0"), ("metrics-port", "10250")]).unwrap();
+    assert_eq!(
+        (ports.healthz_bind_address, ports.metrics_bind_address),
+        (None, Some(listen::METRICS))
+    );
+    assert_eq!(ports.remarks, ["set and without effect here: --metrics-port"]);
+}
+
+#[test]
+fn beside_a_file_few_flags_count() {
+    let file =
+        "mode: nftables\nclusterCIDR: 10.0.0.0/8\nlogging: {verbosity: 5}\nhostnameOverride: a\n";
+    let settings = flagged(
+        Some(file),
+        &[
+            ("cluster-cidr", "11.0.0.0/8"),
+            ("proxy-mode", "ipvs"),
+            ("metrics-port", "0"),
+            ("kubeconfig", "/etc/kubeconfig"),
+            ("hostname-override", "b"),
+            ("v", "2"),
+            ("vmodule", "proxier=5"),
+            ("machine-id-file", "/etc/machine-id"),
+        ],
+    );
+    let settings = settings.unwrap();
+    assert_eq!(
+        settings,
+        Settings {
+            detect_local: DetectLocalMode::ClusterCidr(vec!["10.0.0.0/8".parse().unwrap()]),
+            hostname_override: Some("b".into()),
+            kubeconfig: Some("/etc/kubeconfig".into()),
+            configz: settings.configz.clone(),
+            remarks: [
+                "flags that do not count beside --config: --cluster-cidr, --proxy-mode, --metrics-port",
+                "set and without effect here: --vmodule, --machine-id-file",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
+            ..Settings::default()
+        }
+    );
+    let named = "mode: nftables\nclientConnection: {kubeconfig: /its/own}\n";
+    let settings = flagged(Some(named), &[("kubeconfig", "/etc/kubeconfig")]).unwrap();
+    assert_eq!(settings.kubeconfig, Some("/its/own".into()));
+    assert_eq!(settings.remarks, ["flags that do not count beside --config: --kubeconfig"]);
+}
+
+#[test]
+fn errors_name_the_flag() {
+    for (flags, expected) in [
+        (&[("v", "much")][..], "--v (logging.verbosity): \"much\" is not a whole number"),
+        (
+            &[("conntrack-min", "4294967296")],
+            "--conntrack-min (conntrack.min): \"4294967296\" is not a whole number",
+        ),
+        (&[("healthz-port", "x")], "--healthz-port: \"x\" is not a whole number"),
+        (
+            &[("masquerade-all", "yes")],
+            "--masquerade-all (nftables.masqueradeAll): \"yes\" is not true or false",
+        ),
+        (
+            &[("ipvs-sync-period", "30")],
+            "--ipvs-sync-period (ipvs.syncPeriod): \"30\" is not a duration such as 30s or 1h0m0s",
+        ),
+        (
+            &[("cluster-cidr", "10.0.0.0/8,11.0.0.0/8")],
+            "--cluster-cidr (clusterCIDR): 11.0.0.0/8 is a second prefix of its family; write one \
+             a family",
+        ),
+        (
+            &[("nodeport-addresses", "primary,here")],
+            "--nodeport-addresses (nodePortAddresses[1]): \"here\" is no prefix such as \
+             10.0.0.0/8, nor one of primary, localhost, all",
+        ),
+        (
+            &[("detect-local-mode", "BridgeInterface")],
+            "--pod-bridge-interface (detectLocal.bridgeInterface): is missing; detectLocalMode \
+             needs it",
+        ),
+        (
+            &[("iptables-sync-period", "1s"), ("iptables-min-sync-period", "2s")],
+            "--iptables-min-sync-period (nftables.minSyncPeriod): is longer than \
+             nftables.syncPeriod; make it shorter",
+        ),
+        (
+            &[("feature-gates", "WatchList")],
+            "--feature-gates (featureGates): \"WatchList\" is not a list of pairs such as \
+             Name=true,Other=false",
+        ),
+        (
+            &[("feature-gates", "Watchlist=true")],
+            "--feature-gates (featureGates): unrecognized feature gate: Watchlist",
+        ),
+    ] {
+        assert_eq!(flagged(None, flags).unwrap_err(), expected);
+    }
+}
+
+/// Without a remark, and as the same settings.
+#[test]
+fn what_is_written_is_read_back() {
+    let kubeadm = Settings::parse(include_str!("tests/kubeadm.yaml"), "k").unwrap();
+    let flags = [("masquerade-all", "true"), ("nodeport-addresses", "10.0.0.0/8"), ("v", "5")];
+    let iptables = parse("mode: iptables\niptables: {masqueradeAll: true}").unwrap();
+    for settings in [Settings::default(), kubeadm, flagged(None, &flags).unwrap(), iptables] {
+        let text = settings.to_yaml().unwrap();
+        let written = Settings { remarks: Vec::new(), ..settings };
+        assert_eq!(Settings::parse(&text, "written").unwrap(), written, "{text}");
+    }
+    // And it is kube-proxy's own, but for what the mode makes another.
+    let read = |text: &str| serde_saphyr::from_str::<serde_json::Value>(text).unwrap();
+    let mut theirs = read(include_str!("tests/kube-proxy-1.36.3.yaml"));
+    theirs["mode"] = "nftables".into();
+    theirs["nodePortAddresses"] = ["primary"].as_slice().into();
+    assert_eq!(read(&Settings::default().to_yaml().unwrap()), theirs);
 }
 
 #[test]
 fn errors_say_where_and_what_to_do() {
     for (body, expected) in [
-        (
-            "nftable: {}",
-            "3: nftable: there is no such key in KubeProxyConfiguration v1alpha1. Did you mean \
-             nftables?",
-        ),
-        (
-            "nftables:\n  masqueradeAll: false\n  quite: 1",
-            "5: nftables.quite: there is no such key in KubeProxyConfiguration v1alpha1. Remove it",
-        ),
         ("nftables: 3", "3: nftables: 3 is no mapping of keys to values"),
         (
             "nftables: {masqueradeAll: 'yes'}",
@@ -203,15 +386,58 @@ fn errors_say_where_and_what_to_do() {
             "3: detectLocalMode: \"Bridge\" is none of ClusterCIDR, NodeCIDR, BridgeInterface, \
              InterfaceNamePrefix",
         ),
+        ("bindAddress: here", "3: bindAddress: \"here\" is no IP address"),
+        ("logging: {format: xml}", "3: logging.format: \"xml\" is none of text, json"),
+        ("logging: {verbosity: -1}", "3: logging.verbosity: is negative; write 0 or more"),
         (
-            "mode: nftables\nmode: nftables",
-            " duplicate mapping key `mode` is not allowed here at line 4, column 1",
+            "nftables: {minSyncPeriod: 31s}",
+            "3: nftables.minSyncPeriod: is longer than nftables.syncPeriod, 30s if unset; make it \
+             shorter",
+        ),
+        (
+            "featureGates: {A: 1}",
+            "3: featureGates: a mapping is not a mapping of names to true or false",
         ),
         ("a: [", " "),
     ] {
         let error = parse(body).unwrap_err();
         let told = error.strip_prefix("proxy.yaml:").unwrap();
         assert!(told == expected || expected == " ", "{body}\n  told: {told}\n  want: {expected}");
+    }
+}
+
+/// As kube-proxy: once, and everything else counts.
+#[test]
+fn unknown_and_repeated_keys_are_left_out() {
+    let settings = parse(
+        "mode: nftables\nnftable: {}\nnftables: {masqueradeBit: 99}\nnftables:\n  masqueradeBit: 3\n  \
+         masqueradeBit: 4\n  quite: 1\ncolour: [1]\n",
+    )
+    .unwrap();
+    assert_eq!(settings.masquerade_bit, MarkBit::new(4).unwrap());
+    assert_eq!(
+        settings.remarks,
+        ["proxy.yaml: keys that KubeProxyConfiguration v1alpha1 does not have, or not twice, are \
+          left out: nftable (line 4; did you mean nftables?), nftables (line 5; it is there \
+          again), nftables.masqueradeBit (line 7; it is there again), nftables.quite (line 9), \
+          colour (line 10)"]
+    );
+    let many: String = (0..30).map(|number| format!("unknown{number}: 1\n")).collect();
+    let remarks = parse(&format!("mode: nftables\n{many}")).unwrap().remarks.join("\n");
+    assert!(remarks.ends_with("unknown19 (line 23), and 10 more"), "{remarks}");
+}
+
+/// What decides which packets keep their source is asked where kube-proxy asks.
+#[test]
+fn masquerade_all_is_that_of_the_mode() {
+    for (body, expected) in [
+        ("iptables: {masqueradeAll: true}", true),
+        ("mode: ipvs\niptables: {masqueradeAll: true}", true),
+        ("mode: nftables\niptables: {masqueradeAll: true}", false),
+        ("mode: nftables\nnftables: {masqueradeAll: true}", true),
+        ("mode: iptables\niptables: {masqueradeAll: false}", false),
+    ] {
+        assert_eq!(parse(body).unwrap().masquerade_all, expected, "{body}");
     }
 }
 
@@ -234,7 +460,8 @@ fn another_file_is_told_from_a_configuration() {
     ] {
         assert_eq!(Settings::parse(text, "f").unwrap_err().to_string(), expected);
     }
-    let error = load(std::path::Path::new("/nonexistent/proxy.yaml")).unwrap_err().to_string();
+    let file = Some("/nonexistent/proxy.yaml".into());
+    let error = Sources { file, ..Sources::default() }.load().unwrap_err().to_string();
     assert_eq!(
         error,
         "/nonexistent/proxy.yaml: cannot be opened: No such file or directory (os error 2)"

@@ -40,7 +40,7 @@ pub(super) async fn follow(
         for address in difference.open {
             let (asked, checks, shared) =
                 (Arc::new(address.clone()), checks.clone(), Arc::clone(&shared));
-            let listening = serve(place(&address), Arc::clone(&connections), move |_| {
+            let listening = serve(place(&address), None, Arc::clone(&connections), move |_| {
                 // Of a check that is closed meanwhile: nobody should send traffic here.
                 let count = checks.borrow().get(&*asked).copied().unwrap_or_default();
                 reply(&asked, count, shared.is_healthy())

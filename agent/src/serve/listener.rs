@@ -64,13 +64,14 @@ pub(super) struct Place {
     pub(super) cost: &'static str,
 }
 
-/// Listens at one address until aborted.
+/// Listens at one address until aborted; perhaps there is a socket already.
 pub(super) async fn serve(
     place: Place,
+    had: Option<TcpListener>,
     connections: Arc<Connections>,
     answer: impl Fn(&Request<Incoming>) -> Reply + Clone + Send + Sync + 'static,
 ) {
-    let listener = open(&place).await;
+    let listener = open(&place, had).await;
     info!("{}: listening on {}", place.whose, place.at);
     loop {
         match listener.accept().await {
@@ -85,11 +86,12 @@ pub(super) async fn serve(
 }
 
 /// Tries until the address can be had.
-async fn open(place: &Place) -> tokio::net::TcpListener {
+async fn open(place: &Place, mut had: Option<TcpListener>) -> tokio::net::TcpListener {
     let mut wait = RETRY_FIRST;
     let mut said = None;
     loop {
-        match bound(place).and_then(tokio::net::TcpListener::from_std) {
+        let socket = had.take().map_or_else(|| bound(place), Ok);
+        match socket.and_then(tokio::net::TcpListener::from_std) {
             Ok(listener) => return listener,
             Err(error) => {
                 if said != Some(error.kind()) {
@@ -109,7 +111,7 @@ async fn open(place: &Place) -> tokio::net::TcpListener {
 
 /// A listening socket, of both families if the place asks for it and the kernel
 /// has IPv6.
-fn bound(place: &Place) -> io::Result<TcpListener> {
+pub(super) fn bound(place: &Place) -> io::Result<TcpListener> {
     let at = place.at;
     if place.spans_families && at.ip().is_unspecified() {
         let both = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), at.port());

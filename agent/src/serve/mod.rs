@@ -8,5 +8,5 @@ pub mod server;
 pub mod shared;
 
 pub use proxy_health::ProxyHealth;
-pub use server::{Addresses, Server};
+pub use server::{Addresses, ServeError, Server};
 pub use shared::Shared;

@@ -5,7 +5,7 @@
 //! each server and never the machine's time: the thread shares nothing with it
 //! but the newest snapshot, and what is in [`Shared`].
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::{io, thread};
 
@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use tokio::sync::watch;
 
 use super::health_listeners;
-use super::listener::{Place, Reply, page, serve};
+use super::listener::{Place, Reply, bound, page, serve};
 use super::proxy_health::Told;
 use super::shared::Shared;
 use crate::fastpath::Snapshot;
@@ -35,6 +35,29 @@ pub struct Addresses {
     pub healthz: Option<SocketAddr>,
     /// For `/metrics` and what goes with it.
     pub metrics: Option<SocketAddr>,
+    /// Whether they must be had at once, rather than be waited for.
+    pub must: bool,
+}
+
+/// The servers cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The system has no thread, or no epoll, to give.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] io::Error),
+    /// An address that must be had cannot be.
+    #[error(
+        "{key}: cannot listen on {at}: {source}; free it, or set bindAddressHardFail to false to \
+         wait for it"
+    )]
+    Address {
+        /// Which one.
+        key: &'static str,
+        /// Where.
+        at: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
 }
 
 impl Server {
@@ -42,22 +65,28 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// If the system has no thread, or no epoll, to give.
-    pub fn start(addresses: Addresses, shared: Arc<Shared>) -> io::Result<Self> {
+    /// See [`ServeError`].
+    pub fn start(addresses: Addresses, shared: Arc<Shared>) -> Result<Self, ServeError> {
+        let Addresses { healthz, metrics, must } = addresses;
+        let healthz = opened(
+            healthz,
+            "healthzBindAddress",
+            "whoever asks there takes this node for dead",
+            must,
+        )?;
+        let metrics = opened(metrics, "metricsBindAddress", "there are no metrics", must)?;
         let (sender, snapshots) = watch::channel(None);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         thread::Builder::new().name("http".to_owned()).spawn(move || {
-            if let Some(at) = addresses.healthz {
-                let cost = "whoever asks there takes this node for dead";
+            if let Some((place, had)) = healthz {
                 let shared = Arc::clone(&shared);
                 let answer = move |request: &Request<Incoming>| health(request, &shared);
-                runtime.spawn(serve(place(at, "healthzBindAddress", cost), Arc::default(), answer));
+                runtime.spawn(serve(place, had, Arc::default(), answer));
             }
-            if let Some(at) = addresses.metrics {
-                let cost = "there are no metrics";
+            if let Some((place, had)) = metrics {
                 let shared = Arc::clone(&shared);
-                let answer = move |request: &Request<Incoming>| metrics(request, &shared);
-                runtime.spawn(serve(place(at, "metricsBindAddress", cost), Arc::default(), answer));
+                let answer = move |request: &Request<Incoming>| self::metrics(request, &shared);
+                runtime.spawn(serve(place, had, Arc::default(), answer));
             }
             runtime.block_on(health_listeners::follow(snapshots, shared));
         })?;
@@ -70,9 +99,19 @@ impl Server {
     }
 }
 
-/// As Go listens: `0.0.0.0` is every address of both families.
-fn place(at: SocketAddr, key: &str, cost: &'static str) -> Place {
-    Place { at, spans_families: true, whose: key.to_owned(), cost }
+/// Where to listen, with the socket if that must be had at once. As Go listens:
+/// `0.0.0.0` is every address of both families.
+fn opened(
+    at: Option<SocketAddr>,
+    key: &'static str,
+    cost: &'static str,
+    must: bool,
+) -> Result<Option<(Place, Option<TcpListener>)>, ServeError> {
+    let Some(at) = at else { return Ok(None) };
+    let place = Place { at, spans_families: true, whose: key.to_owned(), cost };
+    let had = must.then(|| bound(&place)).transpose();
+    let had = had.map_err(|source| ServeError::Address { key, at, source })?;
+    Ok(Some((place, had)))
 }
 
 fn health(request: &Request<Incoming>, shared: &Shared) -> Reply {

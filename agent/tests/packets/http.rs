@@ -65,6 +65,10 @@ fn kube_proxys_urls_answer(rig: &Rig) -> Result<(), Failed> {
     site.start()?;
     let families = Family::BOTH.map(|family| site.node.address(family));
     let loopback: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+    // Told a moment after the generation is.
+    until(PATIENCE, "a status", || {
+        Ok(expect(site.node, local(HEALTHZ), "/healthz", HEALTH)?.contains("\"status\""))
+    })?;
     for addr in families.into_iter().chain(loopback) {
         let to = SocketAddr::new(addr, HEALTHZ);
         let body = expect(site.node, to, "/healthz", HEALTH)?;

@@ -18,6 +18,7 @@ mod hostile;
 mod http;
 mod matrix;
 mod node;
+mod reload;
 mod repair;
 mod rig;
 mod sctp;
@@ -55,6 +56,7 @@ fn suite() -> ExitCode {
         affinity::ALL,
         udp::ALL,
         node::ALL,
+        reload::ALL,
         health::ALL,
         http::ALL,
         hostile::ALL,

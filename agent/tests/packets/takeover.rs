@@ -322,7 +322,7 @@ fn expect_refused_once(site: &Site<'_>, what: &str) -> Result<(), Failed> {
     check(said.contains(what) && said.contains("kube-proxy --cleanup"), "what is left", &said)
 }
 
-fn restore_iptables(site: &Site<'_>) -> Result<(), Failed> {
+pub(crate) fn restore_iptables(site: &Site<'_>) -> Result<(), Failed> {
     for (program, rules) in IPTABLES_MODE {
         shell(site, &format!("{program}-restore --noflush"), rules)?;
     }

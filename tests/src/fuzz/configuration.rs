@@ -32,7 +32,7 @@ pub fn configuration(data: &[u8]) {
             return;
         }
     };
-    settings.ignored.iter().for_each(|key| assert_is_a_line(key));
+    settings.remarks.iter().for_each(|remark| assert_is_a_line(remark));
     assert!(!settings.node_port_addresses.is_empty());
     let node = small::node(0);
     let families: [BTreeSet<Family>; 2] = [Family::BOTH.into(), [Family::Ip].into()];

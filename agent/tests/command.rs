@@ -1,0 +1,129 @@
+//! The command as a process, without a kernel: flags and files in; exit code,
+//! output and log out.
+
+// The lint's own exemption covers #[test] functions but not what they share.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+const HEAD: &str = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n";
+
+/// Exit code, standard output, standard error.
+fn closeby(words: &[&str]) -> (i32, String, String) {
+    with_rust_log(None, words)
+}
+
+fn with_rust_log(level: Option<&str>, words: &[&str]) -> (i32, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_closeby"));
+    command.env_remove("RUST_LOG").envs(level.map(|level| ("RUST_LOG", level)));
+    let output = command.args(words).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn wrong_flags_are_named() {
+    for (words, expected) in [
+        (&["--cluster-cird=10.0.0.0/8"][..], "unexpected argument '--cluster-cird' found"),
+        (&["--cleanup=perhaps"], "\"perhaps\" is not true or false"),
+        (
+            &["--conntrack-min=many"],
+            "--conntrack-min (conntrack.min): \"many\" is not a whole number",
+        ),
+        (&["--cluster-cidr=10.0.0.0/8,11.0.0.0/8"], "is a second prefix of its family"),
+        (&["--feature_gates=Watchlist=true"], "unrecognized feature gate: Watchlist"),
+        (&["--config=/nonexistent/proxy.yaml"], "/nonexistent/proxy.yaml: cannot be opened"),
+    ] {
+        let (code, out, log) = closeby(words);
+        assert_eq!((code, out.as_str()), (2, ""), "{words:?}");
+        assert!(log.contains(expected), "{words:?}: {log}");
+    }
+}
+
+#[test]
+fn wrong_values_are_refused_before_anything_is_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.conf");
+    for (body, expected) in [
+        ("nftables: {masqueradeBit: 32}", "3: nftables.masqueradeBit: 32 is no bit of a mark"),
+        ("clusterCIDR: 'fd00::/8,fd01::/16'", "3: clusterCIDR: fd01::/16 is a second prefix"),
+        ("nftables: {syncPeriod: 1s, minSyncPeriod: 2s}", "3: nftables.minSyncPeriod: is longer"),
+    ] {
+        fs::write(&file, format!("{HEAD}{body}\n")).unwrap();
+        // Whatever is to be done.
+        for what in ["--init-only", "--cleanup", "--once"] {
+            let (code, _, log) = closeby(&["--config", path(&file), what]);
+            assert_eq!(code, 2, "{body} {what}: {log}");
+            assert!(log.contains(&format!("config.conf:{expected}")), "{log}");
+        }
+    }
+}
+
+#[test]
+fn what_is_written_is_read_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let [first, second] = ["first", "second"].map(|name| folder.path().join(name));
+    let (code, _, log) = closeby(&[
+        "--masquerade-all",
+        "--cluster-cidr=10.0.0.0/8",
+        "-v=4",
+        "--ipvs-scheduler=rr",
+        "--write-config-to",
+        path(&first),
+    ]);
+    assert_eq!(code, 0, "{log}");
+    assert_eq!(log.matches("set and without effect here: --ipvs-scheduler").count(), 1, "{log}");
+    let text = fs::read_to_string(&first).unwrap();
+    for line in ["clusterCIDR: 10.0.0.0/8", "  masqueradeAll: true", "  verbosity: 4"] {
+        assert!(text.lines().any(|other| other == line), "{line}\n{text}");
+    }
+    let text = text.replace("scheduler: rr", "scheduler: \"\"");
+    fs::write(&first, &text).unwrap();
+    let (code, _, log) = closeby(&["--config", path(&first), "--write-config-to", path(&second)]);
+    assert_eq!(code, 0, "{log}");
+    assert!(!log.contains("WARN"), "{log}");
+    assert_eq!(fs::read_to_string(&second).unwrap(), text);
+
+    let (code, _, log) = closeby(&["--write-config-to", path(&folder.path().join("no/such"))]);
+    assert_eq!(code, 1, "{log}");
+    assert!(log.contains("cannot write the configuration to "), "{log}");
+    assert!(log.contains("No such file or directory"), "{log}");
+}
+
+#[test]
+fn keys_that_nobody_knows_cost_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.conf");
+    fs::write(&file, format!("{HEAD}mode: nftables\nnftable: {{}}\n")).unwrap();
+    let (code, _, log) = closeby(&["--config", path(&file), "--write-config-to=/dev/null"]);
+    assert_eq!(code, 0, "{log}");
+    assert_eq!(log.matches("WARN").count(), 1, "{log}");
+    assert!(log.contains("are left out: nftable (line 4; did you mean nftables?)"), "{log}");
+}
+
+#[test]
+fn the_log_is_as_asked() {
+    let wrote = |log: &str| log.contains("wrote the configuration to /dev/null");
+    let (_, _, text) = closeby(&["--write-config-to=/dev/null"]);
+    assert!(wrote(&text) && text.contains(" INFO "), "{text}");
+    let (_, _, json) = closeby(&["--write-config-to=/dev/null", "--logging-format=json"]);
+    let line: serde_json::Value = serde_json::from_str(json.trim()).unwrap();
+    assert_eq!(line["level"], "INFO");
+    // The environment goes before the settings.
+    let (_, _, quiet) = with_rust_log(Some("error"), &["--write-config-to=/dev/null", "-v=5"]);
+    assert_eq!(quiet, "");
+}
+
+#[test]
+fn the_version_is_told() {
+    for words in [&["--version"][..], &["-V"], &["--version=raw"]] {
+        let (code, out, _) = closeby(words);
+        assert_eq!((code, out), (0, format!("closeby {}\n", env!("CARGO_PKG_VERSION"))));
+    }
+}
