@@ -16,6 +16,7 @@ mod external;
 mod health;
 mod hostile;
 mod http;
+mod load;
 mod matrix;
 mod node;
 mod repair;
