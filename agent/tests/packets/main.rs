@@ -16,9 +16,11 @@ mod external;
 mod health;
 mod hostile;
 mod http;
+mod latency;
 mod load;
 mod matrix;
 mod node;
+mod releases;
 mod repair;
 mod rig;
 mod sctp;
@@ -26,6 +28,7 @@ mod steady;
 mod takeover;
 mod udp;
 mod verdicts;
+mod window;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -62,6 +65,9 @@ fn suite() -> ExitCode {
         adoption::ALL,
         repair::ALL,
         takeover::ALL,
+        releases::ALL,
+        window::ALL,
+        latency::ALL,
         sctp::ALL,
         steady::ALL,
     ];
