@@ -77,8 +77,13 @@ pub struct Expected {
     node_addresses: BTreeSet<IpAddr>,
 }
 
-/// Entries to list: UDP ones of a family, and of these, if all frontends that
-/// are asked for agree on it, those to one address or one port.
+/// The most listings of a family for one way through the table: a listing of
+/// everything costs seven times as much as one that the kernel narrows down to
+/// little.
+const LISTINGS_MAX: usize = 4;
+
+/// Entries to list: UDP ones of a family, and of these those to one address, to
+/// one port, or to both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Selection {
     /// The family.
@@ -144,21 +149,79 @@ impl Expected {
         }
     }
 
-    /// The entries to look at, one selection for each family that is asked for.
+    /// The entries to look at, family by family. Of an entry that may go, one
+    /// selection is.
     #[must_use]
     pub fn selections(&self) -> Vec<Selection> {
-        Family::BOTH.into_iter().filter_map(|family| self.selection(family)).collect()
+        Family::BOTH.into_iter().flat_map(|family| self.selections_of(family)).collect()
     }
 
-    fn selection(&self, family: Family) -> Option<Selection> {
-        let frontends =
-            || self.frontends.keys().filter(move |frontend| frontend.family() == family);
-        let first = frontends().next()?;
-        let all = |same: &dyn Fn(&Frontend) -> bool| frontends().all(same);
-        Some(Selection {
-            family,
-            addr: first.addr().filter(|_| all(&|other| other.addr() == first.addr())),
-            port: Some(first.port()).filter(|_| all(&|other| other.port() == first.port())),
-        })
+    fn selections_of(&self, family: Family) -> Vec<Selection> {
+        let frontends = || self.frontends.keys().filter(move |it| it.family() == family);
+        let ports: BTreeSet<Port> = frontends().map(Frontend::port).collect();
+        let addr = the_only(frontends().map(Frontend::addr)).flatten();
+        // Kernels compare IPv4 addresses alone (see `wire::put_list`).
+        let is_addr_enough = addr.is_some_and(|addr| addr.is_ipv4()) && ports.len() > 1;
+        if is_addr_enough || ports.len() > LISTINGS_MAX {
+            return vec![Selection { family, addr, port: None }];
+        }
+        let to = |port: Port| {
+            let addrs = frontends().filter(|it| it.port() == port).map(Frontend::addr);
+            Selection { family, addr: the_only(addrs).flatten(), port: Some(port) }
+        };
+        ports.into_iter().map(to).collect()
+    }
+}
+
+/// What all of these are; `None` if they differ, or there are none.
+fn the_only<T: PartialEq>(mut all: impl Iterator<Item = T>) -> Option<T> {
+    let first = all.next()?;
+    all.all(|other| other == first).then_some(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn selections(frontends: &[&str]) -> Vec<String> {
+        let mut expected = Expected::default();
+        for text in frontends {
+            let (addr, port) = text.rsplit_once(' ').unwrap();
+            let port = Port::new(port.parse().unwrap()).unwrap();
+            let frontend = match addr {
+                "ip" => Frontend::NodePort { family: Family::Ip, port },
+                "ip6" => Frontend::NodePort { family: Family::Ip6, port },
+                addr => Frontend::Address { addr: addr.parse().unwrap(), port },
+            };
+            expected.insert(frontend, Owners::Gone);
+        }
+        let any = || "any".to_owned();
+        let words = |Selection { family, addr, port }| {
+            let addr = addr.map_or_else(any, |addr| addr.to_string());
+            format!("{family} {addr} {}", port.map_or_else(any, |port| port.to_string()))
+        };
+        expected.selections().into_iter().map(words).collect()
+    }
+
+    /// One listing for each port, so that a Service with a node port does not cost
+    /// a listing of everything; one for all ports of one address; one for many.
+    #[test]
+    fn little_is_listed_more_than_once_and_much_at_once() {
+        let cases: [(&[&str], &[&str]); 8] = [
+            (&[], &[]),
+            (&["10.96.0.10 53"], &["ip 10.96.0.10 53"]),
+            (&["10.96.0.10 53", "10.96.0.11 53"], &["ip any 53"]),
+            (&["10.96.0.10 53", "10.96.0.10 54"], &["ip 10.96.0.10 any"]),
+            (&["10.96.0.10 53", "ip 53", "ip 30053"], &["ip any 53", "ip any 30053"]),
+            (
+                &["10.96.0.10 53", "10.96.0.11 54", "fd00::10 53", "ip6 30053"],
+                &["ip 10.96.0.10 53", "ip 10.96.0.11 54", "ip6 fd00::10 53", "ip6 any 30053"],
+            ),
+            (&["fd00::10 53", "fd00::10 54"], &["ip6 fd00::10 53", "ip6 fd00::10 54"]),
+            (&["ip 1", "ip 2", "ip 3", "ip 4", "ip 5"], &["ip any any"]),
+        ];
+        for (frontends, listed) in cases {
+            assert_eq!(selections(frontends), listed, "{frontends:?}");
+        }
     }
 }

@@ -155,8 +155,7 @@ impl Machine {
         self.triggered.extend(dirty.triggered.drain(..).take(room));
         let facts = self.facts(&dirty, effects);
         let is_same = |desired: &Desired| Arc::ptr_eq(&desired.plan.facts, &facts);
-        let is_quiet = dirty.services.is_empty() && !dirty.service_cidrs;
-        if is_quiet && self.desired.as_ref().is_some_and(is_same) {
+        if dirty.services.is_empty() && self.desired.as_ref().is_some_and(is_same) {
             return;
         }
         let nothing = || Desired::nothing(&facts, sizes.unwrap_or_default());

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use closeby_tools::lab::{Answer, Family, Host, Proto, Request};
+use closeby_tools::lab::{Family, Host, Proto, Request};
 use libtest_mimic::Failed;
 use serde_json::{Value, json};
 
@@ -82,10 +82,11 @@ fn a_rolling_update_loses_no_connection(rig: &mut Rig<'static>) -> Result<(), Fa
         rig.until("three pods", |_| Ok(who_at(client, to).len() == 3))?;
     }
     let before: Vec<String> = rig.kubelet.hosts().iter().map(|host| host.name().into()).collect();
-    let done = AtomicBool::new(false);
+    let both = |to| Proto::BOTH.map(|proto| Request::new(to, proto));
+    let (requests, done) = (&to.map(both).concat(), AtomicBool::new(false));
     let (asked, lost) = thread::scope(|scope| {
         let done = &done;
-        let asking = clients.map(|client| scope.spawn(move || ask_until(client, to, done)));
+        let asking = clients.map(|client| scope.spawn(move || client.ask_until(done, requests)));
         let rolled = rig.apply(&[deployment("web", 3, 2)]).map_err(Failed::from).and_then(|()| {
             rig.until("all pods are new", |rig| {
                 let status =
@@ -108,17 +109,6 @@ fn a_rolling_update_loses_no_connection(rig: &mut Rig<'static>) -> Result<(), Fa
     check(asked > 500, "connections meanwhile", &asked)?;
     let after: Vec<String> = rig.kubelet.hosts().iter().map(|host| host.name().into()).collect();
     check(before != after, "other pods", &after)
-}
-
-/// Both families and protocols in turn, until told to stop.
-fn ask_until(client: &Host, to: [std::net::SocketAddr; 2], done: &AtomicBool) -> Vec<Answer> {
-    let mut answers = Vec::new();
-    while !done.load(Ordering::Relaxed) {
-        for to in to {
-            answers.extend(Proto::BOTH.map(|proto| client.request(&Request::new(to, proto))));
-        }
-    }
-    answers
 }
 
 fn scaled_to_zero_and_back(rig: &mut Rig<'static>) -> Result<(), Failed> {

@@ -3,17 +3,16 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use closeby_nft::Ruleset;
-use closeby_tools::lab::{Answer, Family, Host, Proto, Request};
+use closeby_tools::lab::{Family, Proto, Request};
 use libtest_mimic::Failed;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::Trials;
+use super::load::under_load;
 use super::rig::{BY_NODE_RANGE, PATIENCE, Rig, Saw, Site, at_vip, check, service, until};
 
 pub(crate) const ALL: Trials = &[
@@ -46,35 +45,13 @@ fn a_restart_commits_nothing_and_loses_nothing(rig: &Rig) -> Result<(), Failed> 
     let mut site = site(rig)?;
     site.start()?;
     let before = site.listing()?;
-    let client = rig.cluster.pod("a1");
-    let done = AtomicBool::new(false);
-    let (restarted, answers) = thread::scope(|scope| {
-        let load = scope.spawn(|| ask_until(client, &done));
-        let restarted = (0..RESTARTS).try_for_each(|_| {
+    under_load(rig, || {
+        (0..RESTARTS).try_for_each(|_| {
             site.kill();
             site.start()
-        });
-        done.store(true, Ordering::Relaxed);
-        (restarted, load.join().unwrap_or_default())
-    });
-    restarted?;
-    check(site.listing()? == before, "the kernel, its count of transactions included", &())?;
-    check(!answers.is_empty(), "requests meanwhile", &answers.len())?;
-    let lost = answers.iter().find(|answer| answer.reply().is_none());
-    check(lost.is_none(), "a request was lost", &lost)
-}
-
-/// Both families and protocols in turn, until told to stop.
-fn ask_until(client: &Host, done: &AtomicBool) -> Vec<Answer> {
-    let mut answers = Vec::new();
-    while !done.load(Ordering::Relaxed) {
-        for family in Family::BOTH {
-            for proto in Proto::BOTH {
-                answers.push(client.request(&Request::new(at_vip(1, family), proto)));
-            }
-        }
-    }
-    answers
+        })
+    })?;
+    check(site.listing()? == before, "the kernel, its count of transactions included", &())
 }
 
 fn what_changed_meanwhile_is_mended_at_the_start(rig: &Rig) -> Result<(), Failed> {

@@ -16,9 +16,12 @@ mod external;
 mod health;
 mod hostile;
 mod http;
+mod latency;
+mod load;
 mod matrix;
 mod node;
 mod reload;
+mod releases;
 mod repair;
 mod rig;
 mod sctp;
@@ -26,6 +29,7 @@ mod steady;
 mod takeover;
 mod udp;
 mod verdicts;
+mod window;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -63,6 +67,9 @@ fn suite() -> ExitCode {
         adoption::ALL,
         repair::ALL,
         takeover::ALL,
+        releases::ALL,
+        window::ALL,
+        latency::ALL,
         sctp::ALL,
         steady::ALL,
     ];

@@ -9,14 +9,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use closeby_nft::Ruleset;
-use closeby_tools::lab::{Answer, Conversation, Family, Host, LabError, Proto, Request};
+use closeby_tools::lab::{Family, Host, LabError, Proto, Request};
 use libtest_mimic::Failed;
 
 use super::Trials;
 use super::adoption::Running;
-use super::rig::{
-    BY_NODE_RANGE, PATIENCE, Rig, Saw, Site, at_node, at_vip, check, ip, service, until,
-};
+use super::load::{all_go_on, conversations, under_load};
+use super::rig::{BY_NODE_RANGE, PATIENCE, Rig, Saw, Site, at_vip, check, ip, service, until};
 
 pub(crate) const ALL: Trials = &[
     ("kube_proxys_tables_go_when_ours_come", kube_proxys_tables_go_when_ours_come),
@@ -36,10 +35,6 @@ const IPTABLES_MODE: [(&str, &str); 2] = [
 /// What `kube-proxy --cleanup` takes away of them; the kubelet's chains stay.
 const ITS_CHAINS: &str =
     "KUBE-(SVC|SEP|EXT|SERVICES|NODEPORTS|EXTERNAL|FORWARD|POSTROUTING|MARK|PROXY)";
-/// A packet that is lost is sent again after a second: that must not pass.
-const AT_ONCE: Duration = Duration::from_millis(900);
-/// The fewest requests of each client under load.
-const LEAST: usize = 8;
 /// From the end of the last leftover to our rules.
 const PROMISE: Duration = Duration::from_secs(2);
 
@@ -229,67 +224,6 @@ impl KubeProxy {
             if request[..len].starts_with(b"GET /proxyMode ") { "200 OK" } else { "404 Not Found" };
         write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 8\r\n\r\nnftables")
     }
-}
-
-/// Does this while a pod, the node and a client outside ask without pause, each
-/// anew; nothing of that may be lost.
-fn under_load<T>(rig: &Rig, deed: impl FnOnce() -> Result<T, Failed>) -> Result<T, Failed> {
-    let (pod, node) = (rig.cluster.pod("a1"), rig.cluster.node("n1"));
-    let done = AtomicBool::new(false);
-    let (outcome, answers) = thread::scope(|scope| {
-        let mut asking = Vec::new();
-        for family in Family::BOTH {
-            let outside = (rig.cluster.outside(), at_node(node, 1, family));
-            for (client, to) in [(pod, at_vip(1, family)), (node, at_vip(1, family)), outside] {
-                let done = &done;
-                asking.push(scope.spawn(move || ask_until(client, to, done)));
-            }
-        }
-        let outcome = deed();
-        done.store(true, Ordering::Relaxed);
-        let answers: Vec<_> = asking.into_iter().map(thread::ScopedJoinHandle::join).collect();
-        (outcome, answers)
-    });
-    let outcome = outcome?;
-    for answers in answers {
-        let answers = answers.map_err(|_| "a thread that asks panicked")?;
-        let lost = answers.iter().find(|answer| answer.reply().is_none());
-        check(lost.is_none(), "a request was lost", &lost)?;
-    }
-    Ok(outcome)
-}
-
-fn ask_until(client: &Host, to: SocketAddr, done: &AtomicBool) -> Vec<Answer> {
-    let mut answers = Vec::new();
-    while !done.load(Ordering::Relaxed) || answers.len() < LEAST {
-        for proto in Proto::BOTH {
-            answers.push(client.request(&Request::new(to, proto).timeout(AT_ONCE)));
-        }
-    }
-    answers
-}
-
-fn conversations(site: &Site<'_>) -> Result<Vec<Conversation>, Failed> {
-    let mut open = Vec::new();
-    for family in Family::BOTH {
-        for (client, to) in [
-            (site.pod("a1"), at_vip(1, family)),
-            (site.node, at_vip(1, family)),
-            (site.outside(), at_node(site.node, 1, family)),
-        ] {
-            let conversation = client.converse(&Request::new(to, Proto::Tcp));
-            open.push(conversation.map_err(|answer| format!("{to}: {answer:?}"))?);
-        }
-    }
-    Ok(open)
-}
-
-fn all_go_on(open: &mut [Conversation]) -> Result<(), Failed> {
-    for conversation in open {
-        let answer = conversation.ask();
-        check(answer.reply().is_some(), "an open connection", &answer)?;
-    }
-    Ok(())
 }
 
 /// By both endpoints, whoever does it.

@@ -4,6 +4,7 @@
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::client::{self, Answer, Asked, Conversation, Ports, Request};
 use super::error::LabError;
@@ -146,6 +147,20 @@ impl Host {
     #[must_use]
     pub fn requests(&self, request: &Request, count: usize, width: usize) -> Vec<Answer> {
         client::requests(&self.netns, &self.ports, request, count, width)
+    }
+
+    /// Sends these requests from here in turn, again and again, until `done` and then once more:
+    /// whatever was done is met by each of them.
+    #[must_use]
+    pub fn ask_until(&self, done: &AtomicBool, requests: &[Request]) -> Vec<Answer> {
+        let mut answers = Vec::new();
+        loop {
+            let is_last = done.load(Ordering::Relaxed);
+            answers.extend(requests.iter().map(|request| self.request(request)));
+            if is_last {
+                return answers;
+            }
+        }
     }
 
     /// Sends these requests from here, one after the other on one thread, and tells how each ended.

@@ -42,8 +42,10 @@ mod ip;
 mod line;
 pub mod manifests;
 mod netns;
+mod raw;
 mod ready;
 mod sctp;
+mod segment;
 mod server;
 mod spec;
 
@@ -58,6 +60,7 @@ pub use host::{Host, Kind};
 pub use line::Line;
 pub use netns::Netns;
 pub use sctp::{Arrived, Landed, sctp};
+pub use segment::Tap;
 pub use server::Server;
 pub use spec::{
     Attach, EXTERNAL_RANGES, Family, NodeSpec, POD_RANGES, PodSpec, SERVICE_RANGES, Spec,

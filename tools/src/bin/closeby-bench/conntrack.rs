@@ -2,20 +2,22 @@
 //! Entries are injected, so no packet is needed: 100 for each Service, of which all belong to its
 //! endpoint but those of one Service.
 
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
-use closeby_conntrack::{Conntrack, Expected, Frontend, Owners, Step, Sweep, Tally};
+use closeby_conntrack::{
+    Conntrack, Expected, Frontend, Owners, Selection, Step, Sweep, Tally, wire,
+};
 use closeby_nft::nfnl::{self, Head};
 use closeby_nft::socket::Channel;
-use closeby_nft::{L4Proto, Port};
+use closeby_nft::{Family, L4Proto, Port};
 use comfy_table::{CellAlignment, Table, presets};
 use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::{TimeVal, TimeValLike};
 use serde::Serialize;
 
 use crate::stats::Stats;
@@ -35,8 +37,6 @@ pub(crate) struct Sweeps {
     json: Option<PathBuf>,
 }
 
-/// The limit of the machine: of all namespaces, and written from the first one only.
-const LIMIT: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
 /// Entries of one Service.
 const FLOWS: u32 = 100;
 /// Injected in one datagram.
@@ -44,12 +44,15 @@ const CHUNK: u32 = 200;
 /// Of `nfnetlink_conntrack.h`.
 const CT_NEW: u16 = 1 << 8;
 const PORT: u16 = 53;
+const NODE_PORT: u16 = 30_053;
 
-/// The ways to delete the entries of one Service.
-const WAYS: [(&str, Way); 3] = [
-    ("closeby, one frontend to sweep for", one_frontend),
-    ("closeby, all frontends to sweep for", all_frontends),
-    ("conntrack -D", conntrack_tool),
+/// What is measured, and how many entries it deletes: all of one Service, or none.
+const WAYS: [(&str, Way, u32); 5] = [
+    ("closeby, one frontend to sweep for", one_frontend, FLOWS),
+    ("closeby, one and its node port", with_node_port, FLOWS),
+    ("closeby, all frontends to sweep for", all_frontends, FLOWS),
+    ("all UDP entries listed, none looked at", bare_listing, 0),
+    ("conntrack -D", conntrack_tool, FLOWS),
 ];
 
 type Way = fn(services: u32) -> anyhow::Result<u64>;
@@ -58,47 +61,40 @@ type Way = fn(services: u32) -> anyhow::Result<u64>;
 struct Row {
     entries: u32,
     what: &'static str,
+    /// By the clock.
     ms: Stats,
+    /// Of a processor, in the kernel.
+    kernel_ms: Stats,
+    /// Of a processor, in the program.
+    program_ms: Stats,
 }
 
-/// The machine's limit, as it was: put back at the end.
-#[derive(Debug)]
-pub(crate) struct Limit {
-    file: Option<(File, String)>,
-}
-
-impl Limit {
-    /// Raises it where these entries need that; to be done before the machine's own namespace is
-    /// left. Where it cannot be raised, filling the table will tell.
-    pub(crate) fn raise(flags: &Sweeps) -> anyhow::Result<Self> {
-        let most = flags.entries.iter().max().copied().unwrap_or(0);
-        // Without connection tracking in this namespace the file may be missing.
-        let before = fs::read_to_string(LIMIT).unwrap_or_default();
-        let is_enough = before.trim().parse::<u32>().is_ok_and(|limit| limit / 10 * 9 > most);
-        if is_enough || before.is_empty() {
-            return Ok(Self { file: None });
-        }
-        match File::options().write(true).open(LIMIT) {
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(Self { file: None }),
-            file => {
-                let mut file = file.context(LIMIT)?;
-                let room = most + most / 4;
-                file.write_all(room.to_string().as_bytes()).context(LIMIT)?;
-                Ok(Self { file: Some((file, before)) })
-            }
-        }
+impl Sweeps {
+    /// The largest table.
+    pub(crate) fn most(&self) -> u32 {
+        self.entries.iter().max().copied().unwrap_or(0)
     }
 }
 
-impl Drop for Limit {
-    fn drop(&mut self) {
-        if let Some((file, before)) = &mut self.file
-            && let Err(error) =
-                std::io::Seek::rewind(file).and_then(|()| file.write_all(before.trim().as_bytes()))
-        {
-            let before = before.trim();
-            anstream::eprintln!("{LIMIT} was {before} and cannot be put back: {error}");
+/// A moment by all clocks, in ms: the wall's, and what this process and its children had of the
+/// processors.
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    wall: Instant,
+    kernel: f64,
+    program: f64,
+}
+
+impl Moment {
+    fn now() -> anyhow::Result<Self> {
+        let ms = |time: TimeVal| time.num_microseconds() as f64 / 1e3;
+        let mut now = Self { wall: Instant::now(), kernel: 0.0, program: 0.0 };
+        for who in [UsageWho::RUSAGE_SELF, UsageWho::RUSAGE_CHILDREN] {
+            let usage = getrusage(who)?;
+            now.kernel += ms(usage.system_time());
+            now.program += ms(usage.user_time());
         }
+        Ok(now)
     }
 }
 
@@ -112,26 +108,32 @@ pub(crate) fn run(flags: &Sweeps) -> anyhow::Result<bool> {
         for service in 0..services {
             fill(service).context(missing)?;
         }
-        for (what, way) in WAYS {
-            let mut times = Vec::new();
+        for (what, way, to_delete) in WAYS {
+            let (mut wall, mut kernel, mut program) = (Vec::new(), Vec::new(), Vec::new());
             for _ in 0..flags.rounds {
-                let start = Instant::now();
+                let start = Moment::now()?;
                 let deleted = way(services)?;
-                times.push(start.elapsed().as_secs_f64() * 1e3);
-                if deleted != u64::from(FLOWS) {
-                    anstream::println!("{what} deleted {deleted} entries, not {FLOWS}");
+                let end = Moment::now()?;
+                wall.push((end.wall - start.wall).as_secs_f64() * 1e3);
+                kernel.push(end.kernel - start.kernel);
+                program.push(end.program - start.program);
+                if deleted != u64::from(to_delete) {
+                    anstream::println!("{what} deleted {deleted} entries, not {to_delete}");
                     is_right = false;
                 }
-                fill(0).context("filling up")?;
+                if to_delete > 0 {
+                    fill(0).context("filling up")?;
+                }
             }
-            rows.push(Row { entries, what, ms: Stats::of(&times) });
+            let [ms, kernel_ms, program_ms] = [wall, kernel, program].map(|it| Stats::of(&it));
+            rows.push(Row { entries, what, ms, kernel_ms, program_ms });
         }
         let peak = getrusage(UsageWho::RUSAGE_SELF)?.max_rss() / 1024;
         anstream::println!("{entries} entries: peak memory of this process so far {peak} MiB");
         command(&["-F"])?;
     }
     anstream::println!("{}", report(&rows));
-    anstream::println!("ms: median (least..most)");
+    anstream::println!("ms: median (least..most), by the clock and of the processors");
     write_json(flags.json.as_deref(), &rows)?;
     Ok(is_right)
 }
@@ -145,21 +147,32 @@ fn endpoint(service: u32) -> SocketAddr {
     SocketAddr::new(Ipv4Addr::from_bits(0x0af4_0000 + service).into(), PORT)
 }
 
+fn at(service: u32) -> anyhow::Result<Frontend> {
+    let port = Port::new(PORT).context("a port")?;
+    Ok(Frontend::Address { addr: IpAddr::V4(address(service)), port })
+}
+
 fn one_frontend(_: u32) -> anyhow::Result<u64> {
-    sweep([(address(0), Owners::these([]))])
+    sweep([(at(0)?, Owners::these([]))])
+}
+
+/// Nobody asked the node port.
+fn with_node_port(_: u32) -> anyhow::Result<u64> {
+    let port = Port::new(NODE_PORT).context("a port")?;
+    let node_port = Frontend::NodePort { family: Family::Ip, port };
+    sweep([(at(0)?, Owners::these([])), (node_port, Owners::these([]))])
 }
 
 fn all_frontends(services: u32) -> anyhow::Result<u64> {
-    let others =
-        (1..services).map(|service| (address(service), Owners::these([endpoint(service)])));
-    sweep(others.chain([(address(0), Owners::these([]))]))
+    let others = (1..services).map(|it| Ok((at(it)?, Owners::these([endpoint(it)]))));
+    let others: Vec<_> = others.collect::<anyhow::Result<_>>()?;
+    sweep(others.into_iter().chain([(at(0)?, Owners::these([]))]))
 }
 
-fn sweep(frontends: impl IntoIterator<Item = (Ipv4Addr, Owners)>) -> anyhow::Result<u64> {
-    let port = Port::new(PORT).context("a port")?;
+fn sweep(frontends: impl IntoIterator<Item = (Frontend, Owners)>) -> anyhow::Result<u64> {
     let mut expected = Expected::default();
-    for (addr, owners) in frontends {
-        expected.insert(Frontend::Address { addr: IpAddr::V4(addr), port }, owners);
+    for (frontend, owners) in frontends {
+        expected.insert(frontend, owners);
     }
     let mut table = Conntrack::open()?;
     let mut sweep = Sweep::default();
@@ -167,6 +180,22 @@ fn sweep(frontends: impl IntoIterator<Item = (Ipv4Addr, Owners)>) -> anyhow::Res
     loop {
         if let Step::Done(Tally { deleted, .. }) = sweep.slice(&mut table)? {
             return Ok(deleted);
+        }
+    }
+}
+
+/// What no sweep of many frontends can do without.
+fn bare_listing(_: u32) -> anyhow::Result<u64> {
+    let mut channel = Channel::open(1 << 18)?;
+    let mut request = Vec::new();
+    wire::put_list(&mut request, 1, &Selection { family: Family::Ip, addr: None, port: None });
+    channel.send(&request)?;
+    loop {
+        let answer = channel.receive()?.context("the listing has no end")?;
+        for message in nfnl::messages(answer) {
+            if message?.kind == nfnl::MSG_DONE {
+                return Ok(0);
+            }
         }
     }
 }
@@ -238,9 +267,10 @@ fn put_new(out: &mut Vec<u8>, service: u32, flow: u32) {
 fn report(rows: &[Row]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN);
-    table.set_header(["entries", "what", "ms"]);
+    table.set_header(["entries", "what", "ms", "of the kernel", "of the program"]);
     for row in rows {
-        table.add_row([row.entries.to_string(), row.what.to_owned(), row.ms.tenths()]);
+        let [ms, kernel, program] = [row.ms, row.kernel_ms, row.program_ms].map(|it| it.tenths());
+        table.add_row([row.entries.to_string(), row.what.to_owned(), ms, kernel, program]);
     }
     for (index, column) in table.column_iter_mut().enumerate() {
         if index != 1 {

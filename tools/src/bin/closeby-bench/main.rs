@@ -10,11 +10,14 @@ use clap::{Parser, Subcommand};
 use closeby_tools::lab::{self, Entry, Netns};
 use nix::sched::{CloneFlags, unshare};
 
+use limit::Limit;
+
 mod churn;
 mod commit;
 mod conntrack;
 mod flood;
 mod layout;
+mod limit;
 mod nft;
 mod packets;
 mod proxies;
@@ -63,8 +66,8 @@ fn main() -> ExitCode {
 
 /// Before [`enter`] nothing may start a thread.
 fn measure(flags: &Flags) -> anyhow::Result<ExitCode> {
-    let _limit = match &flags.command {
-        Measure::Conntrack(flags) => Some(conntrack::Limit::raise(flags)?),
+    let limit = match &flags.command {
+        Measure::Conntrack(flags) => Some(Limit::raise(flags.most())?),
         Measure::Packets(_) | Measure::Commit(_) | Measure::Proxies(_) => None,
     };
     let entry = match &flags.command {
@@ -77,6 +80,9 @@ fn measure(flags: &Flags) -> anyhow::Result<ExitCode> {
     match entry {
         Entry::Outside(code) => return Ok(code),
         Entry::Inside => {}
+    }
+    if let Some(limit) = &limit {
+        limit.put_back_on_signals()?;
     }
     let right = match &flags.command {
         Measure::Packets(flags) => packets::run(flags)?,
