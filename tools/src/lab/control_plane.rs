@@ -86,7 +86,8 @@ impl<'a> ControlPlane<'a> {
         let mut command = plane.command("kube-controller-manager");
         command.arg("--kubeconfig").arg(plane.kubeconfig(User::Admin)).args([
             "--leader-elect=false",
-            "--controllers=deployment-controller,replicaset-controller,endpointslice-controller",
+            "--controllers=daemonset-controller,deployment-controller,replicaset-controller,\
+             endpointslice-controller",
         ]);
         plane.controllers = Some(plane.spawn("kube-controller-manager", command)?);
         Ok(plane)
@@ -143,6 +144,8 @@ impl<'a> ControlPlane<'a> {
             &etcd,
             "--bind-address=0.0.0.0",
             "--authorization-mode=RBAC",
+            // As kubeadm has it.
+            "--allow-privileged",
             "--endpoint-reconciler-type=none",
             // Pods need no token here: nobody runs in them.
             "--disable-admission-plugins=ServiceAccount",

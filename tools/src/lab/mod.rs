@@ -42,6 +42,7 @@ mod ip;
 mod line;
 pub mod manifests;
 mod netns;
+mod programs;
 mod ready;
 mod sctp;
 mod server;
@@ -57,6 +58,7 @@ pub use error::LabError;
 pub use host::{Host, Kind};
 pub use line::Line;
 pub use netns::Netns;
+pub use programs::build;
 pub use sctp::{Arrived, Landed, sctp};
 pub use server::Server;
 pub use spec::{
