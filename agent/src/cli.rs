@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::explain::Destination;
+use crate::model::ServiceProxy;
 
 /// What the exit codes mean, at the end of every help.
 const EXIT_CODES: &str = "\
@@ -77,9 +78,22 @@ pub struct InputArgs {
     /// The name of this node, as in its Node object. Default: the host name.
     #[arg(long, value_name = "NODE")]
     pub hostname_override: Option<String>,
+    /// Serve the Services of this proxy alone, beside a kube-proxy that serves the
+    /// others: those with this value of `service.kubernetes.io/service-proxy-name`.
+    /// Default: those without that label, in the place of kube-proxy.
+    #[arg(long, value_name = "NAME")]
+    pub service_proxy_name: Option<ServiceProxy>,
     /// A KubeProxyConfiguration (kubeproxy.config.k8s.io/v1alpha1).
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+}
+
+impl InputArgs {
+    /// Which service proxy the agent is.
+    #[must_use]
+    pub fn proxy(&self) -> ServiceProxy {
+        self.service_proxy_name.clone().unwrap_or_default()
+    }
 }
 
 /// What to do instead of running the agent. Needs no privileges.

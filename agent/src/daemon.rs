@@ -24,7 +24,7 @@ use crate::handover::{self, Clear, HandoverError};
 use crate::host::sysctls;
 use crate::host::{AddressError, AddressWatch, Lock, LockError, families, probe};
 use crate::metrics::Metrics;
-use crate::model::{Change, NodeName, Note};
+use crate::model::{Change, NodeName, Note, ServiceProxy};
 use crate::serve::{Addresses, ProxyHealth, Server, Shared};
 use crate::sync::effect::SweepJob;
 use crate::sync::run::{Event, Published, run};
@@ -87,6 +87,9 @@ pub struct Options {
     pub source: Source,
     /// This node.
     pub node: NodeName,
+    /// Whose Services it serves. One that is not the cluster's own runs beside a
+    /// kube-proxy, and leaves alone what is that one's.
+    pub proxy: ServiceProxy,
     /// What the operator wants.
     pub settings: Settings,
     /// Stop after the first generation is in the kernel.
@@ -111,7 +114,10 @@ pub fn daemon(options: Options) -> Result<(), DaemonError> {
     let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
     signals.thread_block().map_err(|errno| host_error("signals", errno))?;
     let _lock = Lock::take()?;
-    handover::refuse_beside_kube_proxy()?;
+    let takes_over = options.proxy == ServiceProxy::Default;
+    if takes_over {
+        handover::refuse_beside_kube_proxy()?;
+    }
     let mut kernel = netlink()?;
     let families = usable_families(&mut kernel)?;
     for unset in set_up_host(&options.settings)? {
@@ -125,14 +131,15 @@ pub fn daemon(options: Options) -> Result<(), DaemonError> {
     let (on_signal, on_swept) = (events.clone(), events.clone());
     spawn("signals", move || wait_for_signal(signals, &on_signal, stopped))?;
     let until_clear = another(&stop)?;
-    if options.once {
+    if options.once && takes_over {
         handover::expect_clear(&mut kernel)?;
-    } else {
+    }
+    if !options.once {
         let (on_address, until) = (events.clone(), another(&stop)?);
         spawn("addresses", move || follow_addresses(addresses, &until, &on_address))?;
     }
-    options.source.start(&options.node, options.once, stop, events)?;
-    if !options.once {
+    options.source.start(&options.node, &options.proxy, options.once, stop, events)?;
+    if !options.once && takes_over {
         // Meanwhile the others read on: what is committed first is the newest.
         if handover::wait_until_clear(&mut kernel, &until_clear) == Clear::Stopped {
             return Ok(());
@@ -156,7 +163,7 @@ fn work(
     sweeper: Sweeper,
     shared: Arc<Shared>,
 ) -> Result<(), DaemonError> {
-    let Options { node, settings, once, .. } = options;
+    let Options { node, proxy, settings, once, .. } = options;
     let (healthz, metrics) = (settings.healthz_bind_address, settings.metrics_bind_address);
     let addresses = Addresses { healthz, metrics };
     let pace = Pace::new(settings.min_sync_period, settings.sync_period);
@@ -168,7 +175,8 @@ fn work(
     let server = (!once).then(|| Server::start(addresses, Arc::clone(&shared))).transpose();
     let server = server.map_err(|source| DaemonError::Host { what: "threads", source })?;
     let mut teller = Teller::new(shared, &published, server);
-    run(&mut machine, &mut kernel, inbox, &published, &sweeper.jobs, &mut teller);
+    let superseded = handover::superseded(&proxy);
+    run(&mut machine, &mut kernel, &superseded, inbox, &published, &sweeper.jobs, &mut teller);
     if once {
         sweeper.finish();
     }

@@ -84,7 +84,7 @@ struct Usage(&'static str);
 fn run(args: &Run) -> anyhow::Result<()> {
     start_log(args.log_format);
     if args.cleanup {
-        for table in handover::cleanup()? {
+        for table in handover::cleanup(&args.input.proxy())? {
             tracing::info!("deleted the table {table}");
         }
         return Ok(());
@@ -99,6 +99,7 @@ fn run(args: &Run) -> anyhow::Result<()> {
     let options = Options {
         source: source(args, &settings)?,
         node: node_name(&args.input, &settings)?,
+        proxy: args.input.proxy(),
         settings,
         once: args.once,
     };
@@ -126,7 +127,7 @@ fn source(args: &Run, settings: &Settings) -> Result<Source, AccessError> {
 fn view(input: &InputArgs) -> anyhow::Result<View> {
     let settings = settings(input)?;
     let node = node_name(input, &settings)?;
-    let view = View::of(manifests(input)?, &node, &settings)?;
+    let view = View::of(manifests(input)?, &node, &input.proxy(), &settings)?;
     for note in &view.notes {
         eprintln!("note: {note}");
     }

@@ -20,7 +20,7 @@ use super::rig::{NAMESPACE, Rig, check, deploy};
 
 pub(crate) const ALL: Trials = &[
     ("a_pod_of_the_chart_works", a_pod_of_the_chart_works),
-    ("a_pod_of_the_fresh_kustomization_works", a_pod_of_the_fresh_kustomization_works),
+    ("pods_of_kustomizations_work", pods_of_kustomizations_work),
     ("cleanup_takes_the_rules_away", cleanup_takes_the_rules_away),
 ];
 
@@ -232,18 +232,24 @@ fn a_pod_of_the_chart_works(rig: &Rig) -> Result<(), Failed> {
     rig.kubectl(&["delete", "-f", &rendered]).map(drop)
 }
 
-/// With the ConfigMap that its values.yaml asks for.
-fn a_pod_of_the_fresh_kustomization_works(rig: &Rig) -> Result<(), Failed> {
-    let folder = deploy("kustomize/fresh").display().to_string();
-    rig.kubectl(&["apply", "-k", &folder])?;
+/// With the ConfigMap that their values.yaml asks for.
+fn pods_of_kustomizations_work(rig: &Rig) -> Result<(), Failed> {
     let at = rig.plane.address();
     let host = format!("--from-literal=KUBERNETES_SERVICE_HOST={}", at.ip());
     let port = format!("--from-literal=KUBERNETES_SERVICE_PORT={}", at.port());
-    let name = "closeby-api-server";
-    rig.kubectl(&["-n", NAMESPACE, "create", "configmap", name, &host, &port])?;
-    Pod::of(rig, "closeby")?.start("closeby")?;
-    rig.kubectl(&["delete", "-k", &folder])?;
-    rig.kubectl(&["-n", NAMESPACE, "delete", "configmap", name]).map(drop)
+    let config_map = ["configmap", "closeby-api-server"];
+    let create = [&["-n", NAMESPACE, "create"], &config_map[..], &[&host, &port]].concat();
+    rig.kubectl(&create)?;
+    for (folder, daemon_set) in [("fresh", "closeby"), ("canary", "closeby-canary")] {
+        let folder = deploy("kustomize").join(folder).display().to_string();
+        rig.kubectl(&["apply", "-k", &folder])?;
+        let pod = Pod::of(rig, daemon_set)?;
+        let _agent = pod.start(daemon_set)?;
+        let status = pod.probe(pod.container(daemon_set)?, "livenessProbe")?;
+        check(status.contains(" 200 "), folder.as_str(), &status)?;
+        rig.kubectl(&["delete", "-k", &folder])?;
+    }
+    rig.kubectl(&[&["-n", NAMESPACE, "delete"], &config_map[..]].concat()).map(drop)
 }
 
 /// What an agent left.

@@ -10,6 +10,7 @@
 
 mod adoption;
 mod affinity;
+mod beside;
 mod chance;
 mod changes;
 mod external;
@@ -61,6 +62,7 @@ fn suite() -> ExitCode {
         adoption::ALL,
         repair::ALL,
         takeover::ALL,
+        beside::ALL,
         sctp::ALL,
         steady::ALL,
     ];
