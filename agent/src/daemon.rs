@@ -99,8 +99,11 @@ pub struct Options {
 /// Sets what takes full rights on the node, and nothing else.
 ///
 /// # Errors
-/// If a setting stays as it is.
+/// If a setting stays as it is, or the kernel lacks what the rules need.
 pub fn init(settings: &Settings) -> Result<(), DaemonError> {
+    // To be asked for it makes the kernel load what is a module: on a node that
+    // was just booted, the settings of connection tracking come with that.
+    usable_families(&mut netlink()?)?;
     let unset = set_up_host(settings)?;
     unset.first().map_or(Ok(()), |first| Err(DaemonError::Unable(first.to_string())))
 }

@@ -52,8 +52,8 @@ pub struct World {
     pub notes: Vec<Note>,
 }
 
-/// Reads the text of a file, as this proxy. What `previous` gave stays for as long as part of
-/// the text cannot be read.
+/// Reads the text of a file, as this proxy. What `previous` gave stays for as
+/// long as part of the text cannot be read.
 #[must_use]
 pub fn read_file(
     path: &Arc<str>,
