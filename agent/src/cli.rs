@@ -16,6 +16,7 @@ use clap::{
 
 use crate::config::flags::{FLAGS, Flag, Given, read_switch};
 use crate::explain::Destination;
+use crate::model::ServiceProxy;
 
 /// What the exit codes mean, at the end of every help.
 const EXIT_CODES: &str = "\
@@ -147,6 +148,11 @@ pub struct InputArgs {
     /// the agent follows the API server.
     #[arg(long, value_name = "DIR")]
     pub manifests: Option<PathBuf>,
+    /// Serve the Services of this proxy alone, beside a kube-proxy that serves the
+    /// others: those with this value of `service.kubernetes.io/service-proxy-name`.
+    /// Default: those without that label, in the place of kube-proxy.
+    #[arg(long, value_name = "NAME")]
+    pub service_proxy_name: Option<ServiceProxy>,
     /// A KubeProxyConfiguration (kubeproxy.config.k8s.io/v1alpha1). When it
     /// changes, the agent ends with exit code 1, to be started anew; the rules stay.
     #[arg(long, value_name = "FILE")]
@@ -154,6 +160,14 @@ pub struct InputArgs {
     /// Settings by flags.
     #[command(flatten)]
     pub settings: Settings,
+}
+
+impl InputArgs {
+    /// Which service proxy the agent is.
+    #[must_use]
+    pub fn proxy(&self) -> ServiceProxy {
+        self.service_proxy_name.clone().unwrap_or_default()
+    }
 }
 
 /// What to do instead of running the agent. Needs no privileges.

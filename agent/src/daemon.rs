@@ -25,7 +25,7 @@ use crate::handover::{self, Clear, HandoverError};
 use crate::host::sysctls;
 use crate::host::{AddressError, AddressWatch, Lock, LockError, families, probe};
 use crate::metrics::Metrics;
-use crate::model::{Change, NodeName, Note};
+use crate::model::{Change, NodeName, Note, ServiceProxy};
 use crate::serve::{Addresses, ProxyHealth, ServeError, Server, Shared};
 use crate::sync::effect::SweepJob;
 use crate::sync::run::{Event, Published, run};
@@ -100,6 +100,9 @@ pub struct Options {
     pub source: Source,
     /// This node.
     pub node: NodeName,
+    /// Whose Services it serves. One that is not the cluster's own runs beside a
+    /// kube-proxy, and leaves alone what is that one's.
+    pub proxy: ServiceProxy,
     /// What the operator wants.
     pub settings: Settings,
     /// Where that came from: it is followed.
@@ -111,8 +114,11 @@ pub struct Options {
 /// Sets what takes full rights on the node, and nothing else.
 ///
 /// # Errors
-/// If a setting stays as it is.
+/// If a setting stays as it is, or the kernel lacks what the rules need.
 pub fn init(settings: &Settings) -> Result<(), DaemonError> {
+    // To be asked for it makes the kernel load what is a module: on a node that
+    // was just booted, the settings of connection tracking come with that.
+    usable_families(&mut netlink()?)?;
     let unset = set_up_host(settings)?;
     unset.first().map_or(Ok(()), |first| Err(DaemonError::Unable(first.to_string())))
 }
@@ -126,7 +132,10 @@ pub fn daemon(options: Options) -> Result<(), DaemonError> {
     let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
     signals.thread_block().map_err(|errno| host_error("signals", errno))?;
     let _lock = Lock::take()?;
-    handover::refuse_beside_kube_proxy()?;
+    let takes_over = options.proxy == ServiceProxy::Default;
+    if takes_over {
+        handover::refuse_beside_kube_proxy()?;
+    }
     let mut kernel = netlink()?;
     let families = usable_families(&mut kernel)?;
     for unset in set_up_host(&options.settings)? {
@@ -141,15 +150,16 @@ pub fn daemon(options: Options) -> Result<(), DaemonError> {
     let (on_signal, on_swept) = (ending.clone(), events.clone());
     spawn("signals", move || wait_for_signal(signals, &on_signal))?;
     let until_clear = another(&stop)?;
-    if options.once {
+    if options.once && takes_over {
         handover::expect_clear(&mut kernel)?;
-    } else {
+    }
+    if !options.once {
         let (on_address, until) = (events.clone(), another(&stop)?);
         spawn("addresses", move || follow_addresses(addresses, &until, &on_address))?;
         reload::start(&options, another(&stop)?, ending.clone())?;
     }
-    options.source.start(&options.node, options.once, stop, events)?;
-    if !options.once {
+    options.source.start(&options.node, &options.proxy, options.once, stop, events)?;
+    if !options.once && takes_over {
         // Meanwhile the others read on: what is committed first is the newest.
         if handover::wait_until_clear(&mut kernel, &until_clear) == Clear::Stopped {
             return ending.outcome();
@@ -174,7 +184,7 @@ fn work(
     sweeper: Sweeper,
     shared: Arc<Shared>,
 ) -> Result<(), DaemonError> {
-    let Options { node, settings, once, .. } = options;
+    let Options { node, proxy, settings, once, .. } = options;
     let (healthz, metrics) = (settings.healthz_bind_address, settings.metrics_bind_address);
     let addresses = Addresses { healthz, metrics, must: settings.bind_address_hard_fail };
     let pace = Pace::new(settings.min_sync_period, settings.sync_period);
@@ -185,7 +195,8 @@ fn work(
     let published: Published = Arc::new(ArcSwapOption::empty());
     let server = (!once).then(|| Server::start(addresses, Arc::clone(&shared))).transpose()?;
     let mut teller = Teller::new(shared, &published, server);
-    run(&mut machine, &mut kernel, inbox, &published, &sweeper.jobs, &mut teller);
+    let superseded = handover::superseded(&proxy);
+    run(&mut machine, &mut kernel, &superseded, inbox, &published, &sweeper.jobs, &mut teller);
     if once {
         sweeper.finish();
     }

@@ -23,6 +23,7 @@ use crate::host::kube_proxy::{self, Running};
 use crate::host::leftovers::{Leftover, doubt, leftovers};
 use crate::host::traces::traces;
 use crate::host::{Lock, LockError};
+use crate::model::ServiceProxy;
 use crate::render::tables::{superseded_ids, table_ids};
 use crate::wait::{Ready, ready};
 
@@ -197,19 +198,28 @@ impl Reminder {
     }
 }
 
+/// The tables that may not be there beside ours: none where kube-proxy is to be.
+#[must_use]
+pub fn superseded(proxy: &ServiceProxy) -> Vec<TableId> {
+    match proxy {
+        ServiceProxy::Default => superseded_ids().into(),
+        ServiceProxy::Named(_) => Vec::new(),
+    }
+}
+
 /// Deletes our tables and those that a kube-proxy in nftables mode left, and
 /// nothing else; returns which there were. Those of one that runs are no
-/// leftovers.
+/// leftovers, nor those of one that we were beside.
 ///
 /// # Errors
 /// If an agent of ours runs here, or the kernel refuses.
-pub fn cleanup() -> Result<Vec<TableId>, HandoverError> {
+pub fn cleanup(proxy: &ServiceProxy) -> Result<Vec<TableId>, HandoverError> {
     let _lock = Lock::take()?;
     let mut kernel = Netlink::open().map_err(|error| HandoverError::Socket(error.to_string()))?;
     let mut tables = BTreeSet::from(table_ids());
     match kube_proxy::running() {
         Some(running) => info!("{running}. Its tables are left alone: they are in use"),
-        None => tables.extend(superseded_ids()),
+        None => tables.extend(superseded(proxy)),
     }
     delete(&mut kernel, &tables)
 }

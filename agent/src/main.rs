@@ -96,7 +96,7 @@ fn run(args: &Run) -> anyhow::Result<()> {
         return write_config(path, &settings);
     }
     if args.cleanup == Some(true) {
-        for table in handover::cleanup()? {
+        for table in handover::cleanup(&args.input.proxy())? {
             tracing::info!("deleted the table {table}");
         }
         return Ok(());
@@ -107,6 +107,7 @@ fn run(args: &Run) -> anyhow::Result<()> {
     let options = Options {
         source: source(args, &settings)?,
         node: node_name(&settings)?,
+        proxy: args.input.proxy(),
         settings,
         sources,
         once: args.once,
@@ -143,7 +144,7 @@ fn source(args: &Run, settings: &Settings) -> Result<Source, AccessError> {
 fn view(input: &InputArgs) -> anyhow::Result<View> {
     let settings = sources(input).load()?;
     let node = node_name(&settings)?;
-    let view = View::of(manifests(input)?, &node, &settings)?;
+    let view = View::of(manifests(input)?, &node, &input.proxy(), &settings)?;
     for remark in &settings.remarks {
         eprintln!("note: {remark}");
     }

@@ -1,7 +1,7 @@
 //! Answers from a folder of manifests, without a kernel and without privileges.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use closeby_nft::Family;
@@ -9,7 +9,7 @@ use closeby_nft::Family;
 use crate::compile::{Facts, NodePlan, compile_all};
 use crate::config::{self, Settings};
 use crate::explain::Knowledge;
-use crate::model::{Cluster, HostAddresses, NodeName, Note};
+use crate::model::{Cluster, HostAddresses, NodeName, Note, ServiceProxy};
 use crate::render::Rendered;
 use crate::render::tables::sizes::Sizes;
 use crate::watch::folder;
@@ -32,8 +32,13 @@ impl View {
     ///
     /// # Errors
     /// When the folder cannot be read.
-    pub fn of(path: &Path, node: &NodeName, settings: &Settings) -> Result<Self, ManifestsError> {
-        let world = Folder::open(PathBuf::from(path))?.read()?;
+    pub fn of(
+        path: &Path,
+        node: &NodeName,
+        proxy: &ServiceProxy,
+        settings: &Settings,
+    ) -> Result<Self, ManifestsError> {
+        let world = Folder::open(path, proxy.clone())?.read()?;
         let mut cluster = Cluster::default();
         for change in folder::diff(None, &world) {
             cluster.apply(change);

@@ -178,7 +178,7 @@ impl World {
             Request::List => {
                 let listed = match self.list_faults.pop_front() {
                     Some(error) => Err(error),
-                    None => run::list(&mut self.kernel),
+                    None => run::list(&mut self.kernel, &superseded_ids()),
                 };
                 self.step(Input::Listed(listed));
             }

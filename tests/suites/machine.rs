@@ -523,9 +523,8 @@ fn events_without_a_pause_do_not_keep_it_from_looking() {
     });
     let published = Arc::new(ArcSwapOption::empty());
     let (sweeper, _) = unbounded();
-    run(&mut machine, &mut kernel, &events, &published, &sweeper, &mut |_: &Report, _: Moment| {
-        true
-    });
+    let none = &mut |_: &Report, _: Moment| true;
+    run(&mut machine, &mut kernel, &[], &events, &published, &sweeper, none);
     drop(events);
     assert!(flood.join().is_ok(), "the flood ends");
     assert!(kernel.asked >= 4, "asked {} times", kernel.asked);
@@ -547,6 +546,7 @@ fn a_later_stage_waits_for_packets_that_came_before() {
     run(
         &mut machine,
         &mut kernel,
+        &[],
         &events,
         &published,
         &sweeper,

@@ -1,13 +1,13 @@
 //! Where objects come from: a folder of manifests, or the API server.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crossbeam_channel::Sender;
 use tracing::{error, info, warn};
 
 use super::{DaemonError, report_notes, spawn};
-use crate::model::{NodeName, Note};
+use crate::model::{NodeName, Note, ServiceProxy};
 use crate::sync::run::Event;
 use crate::wait::Woken;
 use crate::watch::api::listing::Guard;
@@ -36,14 +36,17 @@ impl Source {
     pub(super) fn start(
         &self,
         node: &NodeName,
+        proxy: &ServiceProxy,
         once: bool,
         stop: OwnedFd,
         events: Sender<Event>,
     ) -> Result<(), DaemonError> {
         match self {
-            Self::Manifests(path) => read_folder(path, once, stop, events),
+            Self::Manifests(path) => {
+                read_folder(Folder::open(path, proxy.clone())?, once, stop, events)
+            }
             Self::Api { access, guard } => {
-                let wanted = Wanted { node: node.clone(), guard: *guard };
+                let wanted = Wanted { node: node.clone(), proxy: proxy.clone(), guard: *guard };
                 Ok(api::start(access.clone(), wanted, move |told| pass_on(told, &events))?)
             }
         }
@@ -67,13 +70,12 @@ fn pass_on(told: Vec<Told>, events: &Sender<Event>) {
 }
 
 fn read_folder(
-    path: &Path,
+    mut folder: Folder,
     once: bool,
     stop: OwnedFd,
     events: Sender<Event>,
 ) -> Result<(), DaemonError> {
-    let mut folder = Folder::open(path)?;
-    let watch = Watch::new(path)?;
+    let watch = Watch::new(folder.path())?;
     let mut world = folder.read()?;
     report_notes(&world.notes);
     let _ = events.send(Event::Changed(folder::diff(None, &world)));

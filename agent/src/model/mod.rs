@@ -12,6 +12,7 @@ pub mod node;
 pub mod note;
 pub mod service;
 pub mod service_cidr;
+pub mod service_proxy;
 pub mod slice;
 
 pub use address::{family_word, is_endpoint, is_service_address, read_address, read_prefix};
@@ -25,4 +26,5 @@ pub use node::Node;
 pub use note::{Note, ObjectRef, quoted, shown};
 pub use service::{Affinity, Service, ServicePort, TrafficPolicy};
 pub use service_cidr::ServiceCidr;
+pub use service_proxy::ServiceProxy;
 pub use slice::{Endpoint, Hints, Life, Slice, SlicePort};

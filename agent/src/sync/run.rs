@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use closeby_nft::kernel::{CommitError, ListError, Listing, Receipt};
-use closeby_nft::{Kernel, Table};
+use closeby_nft::{Kernel, Table, TableId};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::effect::{Effect, Input, Report, Standing, SweepJob};
@@ -20,7 +20,7 @@ use super::stages::Stage;
 use crate::compile::Generation;
 use crate::fastpath::Snapshot;
 use crate::model::Change;
-use crate::render::tables::{superseded_ids, table_ids};
+use crate::render::tables::table_ids;
 
 /// How often the kernel is asked whether somebody else committed (2 us each).
 /// A flush is repaired within this plus the time of a full load.
@@ -70,11 +70,13 @@ impl<F: FnMut(&Report, Moment) -> bool> Observer for F {
     }
 }
 
-/// Runs until told to stop, or until the observer ends it.
+/// Runs until told to stop, or until the observer ends it. Tables that are
+/// `superseded` go once ours are live, and whenever they come back.
 /// What is to be swept goes to `sweeper`; no sweep is waited for.
 pub fn run(
     machine: &mut Machine,
     kernel: &mut dyn Kernel,
+    superseded: &[TableId],
     events: &Receiver<Event>,
     published: &Published,
     sweeper: &Sender<SweepJob>,
@@ -94,7 +96,7 @@ pub fn run(
                 match effect {
                     Effect::List => {
                         observer.asks(Asked::Listing);
-                        inputs.push_back(Input::Listed(list(kernel)));
+                        inputs.push_back(Input::Listed(list(kernel, superseded)));
                     }
                     Effect::Commit(stage) => {
                         observer.asks(Asked::Transaction);
@@ -132,13 +134,13 @@ pub fn run(
 ///
 /// # Errors
 /// When the kernel cannot be asked.
-pub fn list(kernel: &mut dyn Kernel) -> Result<Listing, ListError> {
+pub fn list(kernel: &mut dyn Kernel, superseded: &[TableId]) -> Result<Listing, ListError> {
     let mut listing = kernel.list(&table_ids())?;
     // One that comes or goes from here on shows in the count of transactions.
-    for id in superseded_ids() {
-        if kernel.has_table(&id)? {
+    for id in superseded {
+        if kernel.has_table(id)? {
             // To delete it takes no more than its name.
-            listing.ruleset.tables.insert(id, Table::default());
+            listing.ruleset.tables.insert(id.clone(), Table::default());
         }
     }
     Ok(listing)

@@ -16,7 +16,7 @@ use super::convert::{self, Converted, Source};
 use super::documents::{self, Document, Format};
 use super::identity::Identity;
 use super::known::unknown_fields;
-use crate::model::{Change, Kind, Note, ObjectRef, quoted, shown};
+use crate::model::{Change, Kind, Note, ObjectRef, ServiceProxy, quoted, shown};
 
 /// Notes about unknown fields of one object before the rest is counted.
 const UNKNOWN_MAX: usize = 20;
@@ -52,16 +52,17 @@ pub struct World {
     pub notes: Vec<Note>,
 }
 
-/// Reads the text of a file. What `previous` gave stays for as long as part of
-/// the text cannot be read.
+/// Reads the text of a file, as this proxy. What `previous` gave stays for as
+/// long as part of the text cannot be read.
 #[must_use]
 pub fn read_file(
     path: &Arc<str>,
     text: &str,
     format: Format,
+    proxy: &ServiceProxy,
     previous: Option<&FileContent>,
 ) -> FileContent {
-    let mut reader = Reader::new(path);
+    let mut reader = Reader::new(path, proxy);
     for document in documents::read(text, format) {
         reader.document(document);
     }
@@ -75,7 +76,7 @@ pub fn unreadable_file(
     problem: &str,
     previous: Option<&FileContent>,
 ) -> FileContent {
-    let mut reader = Reader::new(path);
+    let mut reader = Reader::new(path, &ServiceProxy::Default);
     reader.broken(None, problem);
     reader.finish(previous)
 }
@@ -150,6 +151,7 @@ pub fn diff(previous: Option<&World>, next: &World) -> Vec<Change> {
 struct Reader<'a> {
     path: &'a Arc<str>,
     source: Source,
+    proxy: &'a ServiceProxy,
     content: FileContent,
     /// Kinds that were noted as not supported.
     strange: BTreeSet<String>,
@@ -157,11 +159,12 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn new(path: &'a Arc<str>) -> Self {
+    fn new(path: &'a Arc<str>, proxy: &'a ServiceProxy) -> Self {
         let source = Source::File(path.clone());
         Self {
             path,
             source,
+            proxy,
             content: FileContent::default(),
             strange: BTreeSet::new(),
             broken: false,
@@ -198,6 +201,7 @@ impl<'a> Reader<'a> {
             self.broken(Some(number), &problem);
             return;
         };
+        let proxy = self.proxy;
         match (version, kind) {
             ("v1", "List") => self.list(number, value, None),
             ("v1", "ServiceList") => self.list(number, value, Some(("v1", "Service"))),
@@ -205,7 +209,10 @@ impl<'a> Reader<'a> {
             ("discovery.k8s.io/v1", "EndpointSliceList") => {
                 self.list(number, value, Some(("discovery.k8s.io/v1", "EndpointSlice")));
             }
-            ("v1", "Service") => self.convert(number, Kind::Service, value, convert::service),
+            ("v1", "Service") => {
+                let convert = |raw: &_, source: &_| convert::service(raw, source, proxy);
+                self.convert(number, Kind::Service, value, convert);
+            }
             ("v1", "Node") => self.convert(number, Kind::Node, value, convert::node),
             ("discovery.k8s.io/v1", "EndpointSlice") => {
                 self.convert(number, Kind::Slice, value, convert::slice);
@@ -214,7 +221,8 @@ impl<'a> Reader<'a> {
                 self.list(number, value, Some((SERVICE_CIDR_VERSION, "ServiceCIDR")));
             }
             (SERVICE_CIDR_VERSION, "ServiceCIDR") => {
-                self.convert(number, Kind::ServiceCidr, value, convert::service_cidr);
+                let convert = |raw: &_, source: &_| convert::service_cidr(raw, source, proxy);
+                self.convert(number, Kind::ServiceCidr, value, convert);
             }
             ("v1", "Namespace" | "NamespaceList") => {}
             _ => self.strange(version, kind),

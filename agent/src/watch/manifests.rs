@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use super::documents::{FILE_MAX_BYTES, Format};
 use super::folder::{self, FileContent, World};
+use crate::model::ServiceProxy;
 
 /// The manifests cannot be read at all.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +26,7 @@ pub struct ManifestsError {
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
+    proxy: ServiceProxy,
     files: BTreeMap<Arc<str>, Known>,
 }
 
@@ -44,13 +46,13 @@ enum Fingerprint {
 }
 
 impl Folder {
-    /// The manifests at `path`: a folder, or a file of any name.
+    /// The manifests at `path`, as this proxy: a folder, or a file of any name.
     ///
     /// # Errors
     ///
     /// If nothing there can be read.
-    pub fn open(path: impl Into<PathBuf>) -> Result<Self, ManifestsError> {
-        let folder = Self { path: path.into(), files: BTreeMap::new() };
+    pub fn open(path: impl Into<PathBuf>, proxy: ServiceProxy) -> Result<Self, ManifestsError> {
+        let folder = Self { path: path.into(), proxy, files: BTreeMap::new() };
         folder.paths()?;
         Ok(folder)
     }
@@ -73,7 +75,7 @@ impl Folder {
         for path in self.paths()? {
             let shown: Arc<str> = path.to_string_lossy().into();
             let known = self.files.get(&shown);
-            if let Some(known) = read_file(&path, &shown, known) {
+            if let Some(known) = read_file(&path, &shown, &self.proxy, known) {
                 files.insert(shown, known);
             }
         }
@@ -108,7 +110,12 @@ fn is_manifest(name: &str) -> bool {
 }
 
 /// Reads a file; `None` if it is not there (any more) or no file.
-fn read_file(path: &Path, shown: &Arc<str>, known: Option<&Known>) -> Option<Known> {
+fn read_file(
+    path: &Path,
+    shown: &Arc<str>,
+    proxy: &ServiceProxy,
+    known: Option<&Known>,
+) -> Option<Known> {
     let previous = known.map(|known| &*known.content);
     let unreadable = |problem: &str| Known {
         fingerprint: Fingerprint::Unreadable,
@@ -128,7 +135,7 @@ fn read_file(path: &Path, shown: &Arc<str>, known: Option<&Known>) -> Option<Kno
     };
     let is_json = path.extension().is_some_and(|extension| extension == "json");
     let format = if is_json { Format::Json } else { Format::Yaml };
-    let content = Arc::new(folder::read_file(shown, text, format, previous));
+    let content = Arc::new(folder::read_file(shown, text, format, proxy, previous));
     Some(Known { fingerprint, content })
 }
 

@@ -61,7 +61,7 @@ fn what_was_forgotten_is_read_again(rig: &mut Rig<'static>) -> Result<(), Failed
 
 fn without_rights_it_says_which(rig: &mut Rig<'static>) -> Result<(), Failed> {
     let node = rig.cluster.node(SPARE);
-    let agent = rig.start_agent(node, User::Nobody)?;
+    let agent = rig.start_agent(node, User::Nobody, &[])?;
     for kind in ["services", "endpointslices", "nodes"] {
         let told = |line: &str| line.contains("WARN") && line.contains(kind);
         rig.until(kind, |_| Ok(agent.log_tail().lines().any(told)))?;

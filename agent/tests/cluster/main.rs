@@ -10,8 +10,8 @@ mod peer;
 mod rig;
 mod traffic;
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::path::Path;
+use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use closeby_tools::lab;
@@ -20,24 +20,12 @@ use rig::Rig;
 
 fn main() -> ExitCode {
     // Out here there is a network to take sources from.
-    match build() {
-        Ok(program) => lab::run(|| suite(&program)),
-        Err(why) => {
-            eprintln!("{why}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// The control plane as a program.
-fn build() -> Result<PathBuf, String> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/cluster/build");
-    let output = Command::new(&script).output();
-    let output = output.map_err(|error| format!("{}: {error}", script.display()))?;
-    if !output.status.success() {
-        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+    match lab::build(&script).as_deref() {
+        Ok([program]) => lab::run(|| suite(program)),
+        Ok(others) => failed(&format!("{} says: {others:?}", script.display())),
+        Err(why) => failed(why),
     }
-    Ok(String::from_utf8_lossy(&output.stdout).trim().into())
 }
 
 fn suite(control_plane: &Path) -> ExitCode {
@@ -45,11 +33,11 @@ fn suite(control_plane: &Path) -> ExitCode {
     // For as long as the program runs, as the trials ask for.
     let cluster = match rig::cluster() {
         Ok(cluster) => &*Box::leak(Box::new(cluster)),
-        Err(error) => return refused(&error),
+        Err(error) => return failed(&error.to_string()),
     };
     let rig = match Rig::start(cluster, control_plane) {
         Ok(rig) => Arc::new(Mutex::new(rig)),
-        Err(error) => return refused(&error),
+        Err(error) => return failed(&error.to_string()),
     };
     let trials =
         [traffic::ALL, api_server::ALL, peer::ALL].into_iter().flatten().map(|(name, trial)| {
@@ -63,8 +51,8 @@ fn suite(control_plane: &Path) -> ExitCode {
     libtest_mimic::run(&arguments, trials.collect()).exit_code()
 }
 
-fn refused(error: &lab::LabError) -> ExitCode {
-    eprintln!("{error}");
+fn failed(why: &str) -> ExitCode {
+    eprintln!("{why}");
     ExitCode::FAILURE
 }
 

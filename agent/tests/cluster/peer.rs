@@ -10,9 +10,12 @@ use libtest_mimic::Failed;
 use serde_json::{Value, json};
 
 use super::Trials;
-use super::rig::{PORT, Rig, SPARE, TARGET, at_node, check, pod, service, who};
+use super::rig::{PORT, Rig, SPARE, TARGET, at_node, check, names, pod, service, who, who_at};
 
-pub(crate) const ALL: Trials = &[("kube_proxy_says_the_same", kube_proxy_says_the_same)];
+pub(crate) const ALL: Trials = &[
+    ("kube_proxy_says_the_same", kube_proxy_says_the_same),
+    ("a_canary_serves_beside_kube_proxy", a_canary_serves_beside_kube_proxy),
+];
 
 /// A Service by its name: a field that is special about it, its pods, and which of them a pod of
 /// the spare node reaches at the ClusterIP.
@@ -52,7 +55,7 @@ fn kube_proxy_says_the_same(rig: &mut Rig<'static>) -> Result<(), Failed> {
     rig.cluster.enter_by(node)?;
     let services = services(rig)?;
     let targets = targets(rig, node, &services)?;
-    let agent = rig.start_agent(node, User::KubeProxy)?;
+    let agent = rig.start_agent(node, User::KubeProxy, &[])?;
     // Hints come some time after the pods.
     let mut ours = Verdicts::new();
     rig.until("each Service with pods is served", |rig| {
@@ -142,6 +145,45 @@ fn without_lost_refusals(seen: &mut BTreeSet<String>) {
     if seen.contains("refused") {
         seen.remove("dropped");
     }
+}
+
+/// Each serves its own Services, and a Service may go from the one to the other.
+fn a_canary_serves_beside_kube_proxy(rig: &mut Rig<'static>) -> Result<(), Failed> {
+    const LABEL: &str = "service.kubernetes.io/service-proxy-name";
+    let node = rig.cluster.node(SPARE);
+    let labelled = |name: &str, label: &Value| {
+        let mut service = service(name, &json!({}));
+        service["metadata"]["labels"] = json!({ LABEL: label });
+        service
+    };
+    let theirs = service("theirs", &json!({}));
+    let ours = labelled("ours", &json!("canary"));
+    let pods = [("theirs", "a1"), ("ours", "b1")].map(|(app, on)| pod(app, rig.cluster.pod(on)));
+    rig.apply(&[vec![theirs.clone(), ours.clone()], pods.to_vec()].concat())?;
+    let _proxy = KubeProxy::start(rig, node)?;
+    let flags = ["--service-proxy-name", "canary"];
+    let agent = rig.start_agent(node, User::KubeProxy, &flags)?;
+    let (theirs_at, ours_at) = (rig.addresses(&theirs)?, rig.addresses(&ours)?);
+    let client = rig.cluster.pod("d1");
+    let serve = |what: &str, rig: &mut Rig<'static>| {
+        rig.until(what, |_| {
+            let saw = [theirs_at, ours_at].map(|at| who_at(client, at));
+            Ok(saw == [names(&["a1"]), names(&["b1"])])
+        })
+    };
+    serve("both serve", rig)?;
+    let text = |table: &str| node.nft(&format!("list table ip {table}"));
+    let [their_vip, our_vip] = [theirs_at, ours_at].map(|at| format!("{} .", at[0].ip()));
+    check(!text("kube-proxy")?.contains(&our_vip), "not kube-proxy's", &our_vip)?;
+    check(!text("closeby")?.contains(&their_vip), "not the canary's", &their_vip)?;
+
+    rig.apply(&[labelled("theirs", &json!("canary"))])?;
+    rig.until("it has changed hands", |_| {
+        Ok(!text("kube-proxy")?.contains(&their_vip) && text("closeby")?.contains(&their_vip))
+    })?;
+    serve("the canary serves both", rig)?;
+    drop(agent);
+    Ok(node.nft("flush ruleset").map(drop)?)
 }
 
 /// A kube-proxy in nftables mode on a node, until it is dropped; its rules stay.

@@ -67,7 +67,7 @@ impl<'a> Rig<'a> {
             Ok(())
         })?;
         for node in cluster.nodes().iter().filter(|node| node.name() != SPARE) {
-            let mut agent = rig.start_agent(node, User::KubeProxy)?;
+            let mut agent = rig.start_agent(node, User::KubeProxy, &[])?;
             match agent.next_generation(PATIENCE)? {
                 Some(_) => rig.agents.push(agent),
                 None => {
@@ -79,8 +79,13 @@ impl<'a> Rig<'a> {
         Ok(rig)
     }
 
-    /// Starts an agent that has this user's rights.
-    pub(crate) fn start_agent(&self, node: &Host, user: User) -> Result<Agent, LabError> {
+    /// Starts an agent that has this user's rights, with more flags.
+    pub(crate) fn start_agent(
+        &self,
+        node: &Host,
+        user: User,
+        flags: &[&str],
+    ) -> Result<Agent, LabError> {
         let config = self.root.join("config.yaml");
         let text = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n\
                     mode: nftables\ndetectLocalMode: NodeCIDR\n";
@@ -90,7 +95,7 @@ impl<'a> Rig<'a> {
         })?;
         let mut command = Command::new(env!("CARGO_BIN_EXE_closeby"));
         command.arg("--kubeconfig").arg(self.plane.kubeconfig(user));
-        command.arg("--config").arg(config).args(["--hostname-override", node.name()]);
+        command.arg("--config").arg(config).args(["--hostname-override", node.name()]).args(flags);
         let log = self.root.join(format!("{}.log", node.name()));
         Agent::start(node, &mut command, &log)
     }

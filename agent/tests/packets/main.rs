@@ -10,6 +10,7 @@
 
 mod adoption;
 mod affinity;
+mod beside;
 mod chance;
 mod changes;
 mod external;
@@ -20,8 +21,8 @@ mod latency;
 mod load;
 mod matrix;
 mod node;
-mod reload;
 mod releases;
+mod reload;
 mod repair;
 mod rig;
 mod sctp;
@@ -70,6 +71,7 @@ fn suite() -> ExitCode {
         releases::ALL,
         window::ALL,
         latency::ALL,
+        beside::ALL,
         sctp::ALL,
         steady::ALL,
     ];

@@ -27,7 +27,7 @@ pub(crate) const ALL: Trials = &[
 ];
 
 /// kube-proxy's rules for the Service of [`site`], in nftables and in iptables mode.
-const NFTABLES_MODE: &str = include_str!("kube-proxy-1.36.nft");
+pub(crate) const NFTABLES_MODE: &str = include_str!("kube-proxy-1.36.nft");
 const IPTABLES_MODE: [(&str, &str); 2] = [
     ("iptables", include_str!("kube-proxy.iptables")),
     ("ip6tables", include_str!("kube-proxy.ip6tables")),
@@ -176,12 +176,12 @@ fn a_kube_proxy_beside_us_is_refused(rig: &Rig) -> Result<(), Failed> {
 }
 
 /// A kube-proxy as far as others can tell: it answers.
-struct KubeProxy {
+pub(crate) struct KubeProxy {
     listener: TcpListener,
 }
 
 impl KubeProxy {
-    fn listen(node: &Host) -> Result<Self, Failed> {
+    pub(crate) fn listen(node: &Host) -> Result<Self, Failed> {
         let at = SocketAddr::from((Ipv4Addr::LOCALHOST, 10249));
         let listener = node.netns().run(|| {
             TcpListener::bind(at)
@@ -192,7 +192,7 @@ impl KubeProxy {
     }
 
     /// Does this while it answers.
-    fn answers<T>(&self, deed: impl FnOnce() -> Result<T, Failed>) -> Result<T, Failed> {
+    pub(crate) fn answers<T>(&self, deed: impl FnOnce() -> Result<T, Failed>) -> Result<T, Failed> {
         let done = AtomicBool::new(false);
         thread::scope(|scope| {
             let answering = scope.spawn(|| {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use closeby::explain::{Destination, Question, explain};
+use closeby::model::ServiceProxy;
 use closeby::offline::View;
 use closeby_nft::{L4Proto, Name};
 use closeby_tests::oracle::{Decision, Oracle, Probe};
@@ -48,7 +49,12 @@ impl<'a> Sights<'a> {
     pub(crate) fn of(ground: &'a Ground, plain: bool) -> Result<Self, Failed> {
         let mut nodes = BTreeMap::new();
         for node in ground.cluster.nodes() {
-            let view = View::of(ground.folder.path(), &node.name().into(), &ground.settings)?;
+            let view = View::of(
+                ground.folder.path(),
+                &node.name().into(),
+                &ServiceProxy::Default,
+                &ground.settings,
+            )?;
             // A note without a file is about what several objects claim.
             let mut notes = view.notes.iter().filter(|note| note.object.file.is_some());
             if let Some(note) = notes.next().filter(|_| plain) {

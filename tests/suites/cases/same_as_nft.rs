@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use closeby::compile::{DetectLocal, Facts};
-use closeby::model::{Affinity, Change, Cluster, NodeName, Service};
+use closeby::model::{Affinity, Change, Cluster, NodeName, Service, ServiceProxy};
 use closeby::offline::View;
 use closeby_nft::{Family, Ruleset, text};
 use closeby_tests::made::Made;
@@ -65,7 +65,9 @@ fn committed(ruleset: &Ruleset) -> Content {
 fn rendered() -> Ruleset {
     let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/examples");
     let settings = closeby::config::Settings::default();
-    let view = View::of(examples.as_ref(), &NodeName::from("node-a"), &settings).unwrap();
+    let view =
+        View::of(examples.as_ref(), &NodeName::from("node-a"), &ServiceProxy::Default, &settings)
+            .unwrap();
     view.knowledge().rendered.ruleset().clone()
 }
 

@@ -94,7 +94,8 @@ impl<'a> ControlPlane<'a> {
         let mut command = self.command("kube-controller-manager");
         command.arg("--kubeconfig").arg(self.kubeconfig(User::Admin)).args([
             "--leader-elect=false",
-            "--controllers=deployment-controller,replicaset-controller,endpointslice-controller",
+            "--controllers=daemonset-controller,deployment-controller,replicaset-controller,\
+             endpointslice-controller",
         ]);
         self.controllers = Some(self.spawn("kube-controller-manager", command)?);
         Ok(())
@@ -151,6 +152,8 @@ impl<'a> ControlPlane<'a> {
             &etcd,
             "--bind-address=0.0.0.0",
             "--authorization-mode=RBAC",
+            // As kubeadm has it.
+            "--allow-privileged",
             "--endpoint-reconciler-type=none",
             // Pods need no token here: nobody runs in them.
             "--disable-admission-plugins=ServiceAccount",

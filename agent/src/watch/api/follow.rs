@@ -17,14 +17,14 @@ use kube::core::Request;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::debug;
 
-use super::Told;
 use super::failure::Failure;
 use super::kinds::Watched;
 use super::line::{self, Line, Page, Unread};
 use super::link::{Link, chance};
 use super::listing::{Event, Listing, Outcome, Remark};
 use super::patience::Patience;
-use crate::model::NodeName;
+use super::{Told, Wanted};
+use crate::model::ServiceProxy;
 
 /// A page must be there, and a watch begin, in so long: longer than the API
 /// server itself allows a request.
@@ -61,7 +61,8 @@ pub(super) struct Follower<K> {
     /// Which of the objects this node asks for.
     labels: Option<String>,
     fields: Option<String>,
-    convert: fn(&K) -> super::super::convert::Converted,
+    convert: fn(&K, &ServiceProxy) -> super::super::convert::Converted,
+    proxy: ServiceProxy,
     /// The place in the history up to which all has been told.
     version: Option<String>,
     /// Something failed since the last answer.
@@ -71,13 +72,14 @@ pub(super) struct Follower<K> {
 }
 
 impl<K: Watched> Follower<K> {
-    pub(super) fn new(link: Rc<Link>, listing: Listing, node: &NodeName) -> Self {
+    pub(super) fn new(link: Rc<Link>, listing: Listing, wanted: &Wanted) -> Self {
         Self {
             link,
             listing,
-            labels: K::WITHOUT_LABEL.map(|label| format!("!{label}")),
-            fields: K::fields(node),
+            labels: K::labels(&wanted.proxy),
+            fields: K::fields(&wanted.node),
             convert: K::convert,
+            proxy: wanted.proxy.clone(),
             version: None,
             is_shaken: false,
             look_at: None,
@@ -145,7 +147,7 @@ impl<K: Watched> Follower<K> {
             let version = page.version().to_owned();
             page.next().clone_into(&mut next);
             for object in page.items() {
-                self.take(Event::Present((self.convert)(&object)));
+                self.take(Event::Present((self.convert)(&object, &self.proxy)));
             }
             if next.is_empty() {
                 self.complete(version.clone());
@@ -213,11 +215,11 @@ impl<K: Watched> Follower<K> {
         while let Some(line) = self.next(&mut lines, end).await? {
             match line::read::<K>(&line) {
                 Ok(Line::Added(object) | Line::Modified(object)) => {
-                    self.take(Event::Present((self.convert)(&object)));
+                    self.take(Event::Present((self.convert)(&object, &self.proxy)));
                     self.reached(object.version());
                 }
                 Ok(Line::Deleted(object)) => {
-                    self.take(Event::Gone((self.convert)(&object)));
+                    self.take(Event::Gone((self.convert)(&object, &self.proxy)));
                     self.reached(object.version());
                 }
                 Ok(Line::Bookmark(bookmark)) => {

@@ -8,7 +8,7 @@ use super::super::convert::{self, Converted, LABEL_HEADLESS, LABEL_SERVICE_PROXY
 use super::super::loose::Loose;
 use super::super::objects::{EndpointSlice, Metadata, Node, Service, ServiceCidr};
 use super::line::text;
-use crate::model::{Kind, NodeName};
+use crate::model::{Kind, NodeName, ServiceProxy};
 
 /// A kind of objects, as its type.
 pub(super) trait Watched: for<'de> Deserialize<'de> {
@@ -17,19 +17,22 @@ pub(super) trait Watched: for<'de> Deserialize<'de> {
     const PLURAL: &'static str;
     /// Where it is.
     const PATH: &'static str;
-    /// Objects with this label are not asked for.
-    const WITHOUT_LABEL: Option<&'static str>;
     /// Whether the agent works without it: an API server may not have it.
     const IS_OPTIONAL: bool = false;
 
-    /// Which of them this node asks for.
+    /// Which of them this proxy asks for, by their labels.
+    fn labels(_proxy: &ServiceProxy) -> Option<String> {
+        None
+    }
+
+    /// Which of them this node asks for, by their fields.
     fn fields(_node: &NodeName) -> Option<String> {
         None
     }
 
     fn metadata(&self) -> &Loose<Metadata>;
 
-    fn convert(&self) -> Converted;
+    fn convert(&self, proxy: &ServiceProxy) -> Converted;
 
     /// Which state of it this is; empty if it does not say.
     fn version(&self) -> &str {
@@ -41,7 +44,13 @@ impl Watched for Service {
     const KIND: Kind = Kind::Service;
     const PLURAL: &'static str = "services";
     const PATH: &'static str = "/api/v1/services";
-    const WITHOUT_LABEL: Option<&'static str> = Some(LABEL_SERVICE_PROXY_NAME);
+
+    fn labels(proxy: &ServiceProxy) -> Option<String> {
+        Some(match proxy {
+            ServiceProxy::Default => format!("!{LABEL_SERVICE_PROXY_NAME}"),
+            ServiceProxy::Named(name) => format!("{LABEL_SERVICE_PROXY_NAME}={name}"),
+        })
+    }
 
     fn fields(_node: &NodeName) -> Option<String> {
         Some("spec.clusterIP!=None".to_owned())
@@ -51,8 +60,8 @@ impl Watched for Service {
         &self.metadata
     }
 
-    fn convert(&self) -> Converted {
-        convert::service(self, &Source::Api)
+    fn convert(&self, proxy: &ServiceProxy) -> Converted {
+        convert::service(self, &Source::Api, proxy)
     }
 }
 
@@ -60,13 +69,16 @@ impl Watched for EndpointSlice {
     const KIND: Kind = Kind::Slice;
     const PLURAL: &'static str = "endpointslices";
     const PATH: &'static str = "/apis/discovery.k8s.io/v1/endpointslices";
-    const WITHOUT_LABEL: Option<&'static str> = Some(LABEL_HEADLESS);
+
+    fn labels(_: &ServiceProxy) -> Option<String> {
+        Some(format!("!{LABEL_HEADLESS}"))
+    }
 
     fn metadata(&self) -> &Loose<Metadata> {
         &self.metadata
     }
 
-    fn convert(&self) -> Converted {
+    fn convert(&self, _: &ServiceProxy) -> Converted {
         convert::slice(self, &Source::Api)
     }
 }
@@ -75,7 +87,6 @@ impl Watched for Node {
     const KIND: Kind = Kind::Node;
     const PLURAL: &'static str = "nodes";
     const PATH: &'static str = "/api/v1/nodes";
-    const WITHOUT_LABEL: Option<&'static str> = None;
 
     fn fields(node: &NodeName) -> Option<String> {
         Some(format!("metadata.name={}", node.as_str()))
@@ -85,7 +96,7 @@ impl Watched for Node {
         &self.metadata
     }
 
-    fn convert(&self) -> Converted {
+    fn convert(&self, _: &ServiceProxy) -> Converted {
         convert::node(self, &Source::Api)
     }
 }
@@ -94,7 +105,6 @@ impl Watched for ServiceCidr {
     const KIND: Kind = Kind::ServiceCidr;
     const PLURAL: &'static str = "servicecidrs";
     const PATH: &'static str = "/apis/networking.k8s.io/v1/servicecidrs";
-    const WITHOUT_LABEL: Option<&'static str> = None;
     /// Served since 1.33; without them B-29 does not hold, and nothing else.
     const IS_OPTIONAL: bool = true;
 
@@ -102,7 +112,7 @@ impl Watched for ServiceCidr {
         &self.metadata
     }
 
-    fn convert(&self) -> Converted {
-        convert::service_cidr(self, &Source::Api)
+    fn convert(&self, proxy: &ServiceProxy) -> Converted {
+        convert::service_cidr(self, &Source::Api, proxy)
     }
 }

@@ -26,7 +26,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 pub use access::{Access, AccessError};
 
 use super::objects::{EndpointSlice, Node, Service, ServiceCidr};
-use crate::model::{Change, NodeName, Note};
+use crate::model::{Change, NodeName, Note, ServiceProxy};
 use follow::Follower;
 use kinds::Watched;
 use link::{Link, Open};
@@ -54,6 +54,8 @@ pub enum Told {
 pub struct Wanted {
     /// This node.
     pub node: NodeName,
+    /// Whose Services.
+    pub proxy: ServiceProxy,
     /// When a list is not believed at once.
     pub guard: Option<Guard>,
 }
@@ -114,7 +116,7 @@ fn one<K: Watched + 'static>(
     wanted: &Wanted,
 ) -> Pin<Box<dyn Future<Output = ()>>> {
     let listing = Listing::new(K::KIND, wanted.guard);
-    Box::pin(Follower::<K>::new(Rc::clone(link), listing, &wanted.node).follow())
+    Box::pin(Follower::<K>::new(Rc::clone(link), listing, wanted).follow())
 }
 
 /// Passes on what is ready, together.

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use tower::BoxError;
 
 use super::*;
-use crate::model::Kind;
+use crate::model::{Kind, ServiceProxy};
 
 /// What the server does with a request.
 enum Answer {
@@ -187,7 +187,7 @@ fn play<F: Future<Output = ()>>(script: Script, follow: impl FnOnce(Rc<Link>) ->
 }
 
 fn wanted() -> Wanted {
-    Wanted { node: "node-a".into(), guard: Some(Guard::DEFAULT) }
+    Wanted { node: "node-a".into(), proxy: ServiceProxy::Default, guard: Some(Guard::DEFAULT) }
 }
 
 /// What one kind's follower asks and tells.
@@ -641,6 +641,13 @@ fn each_kind_is_asked_for_what_a_proxy_needs() {
         "/apis/networking.k8s.io/v1/servicecidrs?&watch=true",
     ];
     assert_eq!(uris, expected.map(|uri| format!("{uri}{rest}")));
+}
+
+#[test]
+fn a_proxy_of_a_name_asks_for_its_own() {
+    let canary = "canary".parse().unwrap();
+    let asked = super::super::objects::Service::labels(&canary);
+    assert_eq!(asked.as_deref(), Some("service.kubernetes.io/service-proxy-name=canary"));
 }
 
 #[test]

@@ -20,12 +20,12 @@ use std::sync::Arc;
 
 use super::loose::Loose;
 use super::objects;
-use crate::model::{Change, Kind, Note};
+use crate::model::{Change, Kind, Note, ServiceProxy};
 
 use notes::Notes;
 
-/// A Service given to another proxy carries this label, whatever its value
-/// (KEP-2447).
+/// A Service that is not for the cluster's own proxy carries this label with the
+/// name of its proxy (KEP-2447).
 pub const LABEL_SERVICE_PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
 /// A headless Service and its slices carry this label, whatever its value.
 pub const LABEL_HEADLESS: &str = "service.kubernetes.io/headless";
@@ -48,11 +48,11 @@ pub enum Source {
 /// What an object says; without a change only if it has no name.
 pub type Converted = (Option<Change>, Vec<Note>);
 
-/// Judges a Service.
+/// Judges a Service, as this proxy.
 #[must_use]
-pub fn service(raw: &objects::Service, source: &Source) -> Converted {
+pub fn service(raw: &objects::Service, source: &Source, proxy: &ServiceProxy) -> Converted {
     let mut notes = Notes::new(Kind::Service, &raw.metadata, source);
-    let change = service::change(raw, source, &mut notes);
+    let change = service::change(raw, source, proxy, &mut notes);
     (change, notes.finish())
 }
 
@@ -72,11 +72,15 @@ pub fn node(raw: &objects::Node, source: &Source) -> Converted {
     (change, notes.finish())
 }
 
-/// Judges a ServiceCIDR.
+/// Judges a ServiceCIDR, as this proxy.
 #[must_use]
-pub fn service_cidr(raw: &objects::ServiceCidr, source: &Source) -> Converted {
+pub fn service_cidr(
+    raw: &objects::ServiceCidr,
+    source: &Source,
+    proxy: &ServiceProxy,
+) -> Converted {
     let mut notes = Notes::new(Kind::ServiceCidr, &raw.metadata, source);
-    let change = service_cidr::change(raw, &mut notes);
+    let change = service_cidr::change(raw, proxy, &mut notes);
     (change, notes.finish())
 }
 

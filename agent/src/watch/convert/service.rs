@@ -13,18 +13,23 @@ use super::port;
 use super::value::read_port;
 use super::{LABEL_HEADLESS, LABEL_SERVICE_PROXY_NAME, Source, external, label, name, namespace};
 use crate::model::{
-    Affinity, Change, PortName, Service, ServiceName, ServicePort, TrafficPolicy, family_word,
-    is_service_address, quoted, read_address,
+    Affinity, Change, PortName, Service, ServiceName, ServicePort, ServiceProxy, TrafficPolicy,
+    family_word, is_service_address, quoted, read_address,
 };
 
-pub(super) fn change(raw: &objects::Service, source: &Source, notes: &mut Notes) -> Option<Change> {
+pub(super) fn change(
+    raw: &objects::Service,
+    source: &Source,
+    proxy: &ServiceProxy,
+    notes: &mut Notes,
+) -> Option<Change> {
     let metadata = &raw.metadata;
     let bare = name(metadata, notes)?;
     let service = ServiceName::new(namespace(metadata, notes), bare);
     let outcome = "the Service is not served";
     let absent = objects::ServiceSpec::default();
     let spec = notes.read(format_args!("spec"), &raw.spec, outcome).unwrap_or(&absent);
-    if matches!(raw.spec, Loose::Wrong(_)) || is_anothers(raw, spec) {
+    if matches!(raw.spec, Loose::Wrong(_)) || is_anothers(raw, spec, proxy) {
         return Some(Change::ServiceGone(service));
     }
     note_forgotten_cluster_ip(spec, source, notes);
@@ -55,12 +60,11 @@ pub(super) fn change(raw: &objects::Service, source: &Source, notes: &mut Notes)
 }
 
 /// Whether it is for nobody here: headless, a DNS alias, or another proxy's.
-fn is_anothers(raw: &objects::Service, spec: &objects::ServiceSpec) -> bool {
-    let has = |key| label(&raw.metadata, key).is_some();
+fn is_anothers(raw: &objects::Service, spec: &objects::ServiceSpec, proxy: &ServiceProxy) -> bool {
     let kind = spec.r#type.as_option().map(String::as_str);
     kind == Some("ExternalName")
-        || has(LABEL_SERVICE_PROXY_NAME)
-        || has(LABEL_HEADLESS)
+        || !proxy.serves(label(&raw.metadata, LABEL_SERVICE_PROXY_NAME))
+        || label(&raw.metadata, LABEL_HEADLESS).is_some()
         || first_cluster_ip(spec).is_some_and(|text| text.is_empty() || text == "None")
 }
 

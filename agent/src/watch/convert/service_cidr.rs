@@ -5,10 +5,18 @@ use closeby_nft::Prefix;
 use super::super::objects;
 use super::name;
 use super::notes::Notes;
-use crate::model::{Change, ServiceCidr, ServiceCidrName, read_prefix};
+use crate::model::{Change, ServiceCidr, ServiceCidrName, ServiceProxy, read_prefix};
 
-pub(super) fn change(raw: &objects::ServiceCidr, notes: &mut Notes) -> Option<Change> {
+pub(super) fn change(
+    raw: &objects::ServiceCidr,
+    proxy: &ServiceProxy,
+    notes: &mut Notes,
+) -> Option<Change> {
     let name = ServiceCidrName::from(name(&raw.metadata, notes)?);
+    // What is no ClusterIP of ours may be one of the cluster's own proxy.
+    if *proxy != ServiceProxy::Default {
+        return Some(Change::ServiceCidrGone(name));
+    }
     Some(Change::ServiceCidr(ServiceCidr { name, cidrs: cidrs(raw, notes) }))
 }
 

@@ -69,7 +69,7 @@ fn told((change, notes): &Converted) -> String {
 /// A Service `default/web` with this spec.
 fn spec(spec: &str) -> String {
     let yaml = format!("metadata: {{name: web}}\nspec: {spec}");
-    told(&service(&parse(&yaml), &Source::Api))
+    told(&service(&parse(&yaml), &Source::Api, &ServiceProxy::Default))
 }
 
 /// A slice `default/web-1` of Service `web` with these further fields.
@@ -224,7 +224,7 @@ fn x05_families_that_do_not_match() {
 fn x06_names_are_shown_without_control_characters() {
     let raw: objects::Service =
         parse("metadata: {name: \"we\\e[31mb\\n\", namespace: \"\\u202e\"}\nspec: []");
-    let (change, notes) = service(&raw, &Source::File("a.yaml".into()));
+    let (change, notes) = service(&raw, &Source::File("a.yaml".into()), &ServiceProxy::Default);
     assert!(matches!(change, Some(Change::ServiceGone(name)) if &*name.name == "we\u{1b}[31mb\n"));
     assert_eq!(
         notes[0].to_string(),
@@ -268,7 +268,11 @@ fn x07_as_many_ports_as_there_are() {
     let port = |port: u16| json!({"name": format!("p{port}"), "port": port});
     let spec = json!({"clusterIP": "10.0.0.1", "ports": numbers().map(port).collect::<Vec<_>>()});
     let raw = json!({"metadata": {"name": "web"}, "spec": spec});
-    let (change, notes) = service(&objects::Service::deserialize(&raw).unwrap(), &Source::Api);
+    let (change, notes) = service(
+        &objects::Service::deserialize(&raw).unwrap(),
+        &Source::Api,
+        &ServiceProxy::Default,
+    );
     let Some(Change::Service(web)) = change else { panic!() };
     assert!(notes.is_empty() && web.ports.iter().map(|port| port.port.get()).eq(numbers()));
 }
@@ -337,7 +341,7 @@ fn balanced(kind: &str, ingress: &str) -> String {
     let yaml = format!(
         "metadata: {{name: web}}\nspec: {spec}\nstatus: {{loadBalancer: {{ingress: {ingress}}}}}"
     );
-    told(&service(&parse(&yaml), &Source::Api))
+    told(&service(&parse(&yaml), &Source::Api, &ServiceProxy::Default))
 }
 
 #[test]
@@ -491,11 +495,19 @@ fn x14_health_check_node_ports() {
     );
 }
 
+/// Beside the cluster's own proxy, what is no ClusterIP of ours may be one of its.
+#[test]
+fn a_proxy_of_a_name_drops_nothing_for_a_range() {
+    let raw = parse("metadata: {name: kubernetes}\nspec: {cidrs: [10.96.0.0/16]}");
+    let (change, notes) = service_cidr(&raw, &Source::Api, &"canary".parse().unwrap());
+    assert_eq!((change, notes), (Some(Change::ServiceCidrGone("kubernetes".into())), vec![]));
+}
+
 #[test]
 fn service_cidrs() {
     let cidrs = |list: &str| {
         let yaml = format!("metadata: {{name: kubernetes}}\nspec: {{cidrs: {list}}}");
-        let told = told(&service_cidr(&parse(&yaml), &Source::Api));
+        let told = told(&service_cidr(&parse(&yaml), &Source::Api, &ServiceProxy::Default));
         told.replace("ServiceCidr(ServiceCidr { name: \"kubernetes\", cidrs: ", "")
     };
     check(
@@ -617,16 +629,29 @@ fn x20_who_is_not_ours() {
     let labelled = |label: &str| {
         let yaml =
             format!("metadata: {{name: web, labels: {{{label}}}}}\nspec: {{clusterIP: 10.0.0.1}}");
-        told(&service(&parse(&yaml), &Source::Api))
+        told(&service(&parse(&yaml), &Source::Api, &ServiceProxy::Default))
     };
     check(
         &[
-            ("service.kubernetes.io/service-proxy-name: cilium", GONE),
+            ("service.kubernetes.io/service-proxy-name: canary", GONE),
             ("service.kubernetes.io/service-proxy-name: ''", GONE),
             ("service.kubernetes.io/headless: null", GONE),
             ("service.kubernetes.io/Headless: ''", "default/web 10.0.0.1"),
         ],
         labelled,
+    );
+    let of_the_canary = |labels: &str| {
+        let yaml =
+            format!("metadata: {{name: web, labels: {labels}}}\nspec: {{clusterIP: 10.0.0.1}}");
+        told(&service(&parse(&yaml), &Source::Api, &"canary".parse().unwrap()))
+    };
+    check(
+        &[
+            ("{service.kubernetes.io/service-proxy-name: canary}", "default/web 10.0.0.1"),
+            ("{service.kubernetes.io/service-proxy-name: cilium}", GONE),
+            ("{}", GONE),
+        ],
+        of_the_canary,
     );
     let slice_labelled = |labels: &str| {
         let yaml = format!("metadata: {{name: s, labels: {labels}}}\naddressType: IPv4");
@@ -651,7 +676,7 @@ fn x20_who_is_not_ours() {
 #[test]
 fn a_file_without_a_cluster_ip_is_told_so() {
     let raw: objects::Service = parse("metadata: {name: web}\nspec: {ports: [{port: 80}]}");
-    let converted = service(&raw, &Source::File("a.yaml".into()));
+    let converted = service(&raw, &Source::File("a.yaml".into()), &ServiceProxy::Default);
     assert_eq!(
         told(&converted),
         format!(
@@ -665,7 +690,7 @@ fn a_file_without_a_cluster_ip_is_told_so() {
 fn x19_x21_metadata() {
     let read = |metadata: &str| {
         let yaml = format!("metadata: {metadata}\nspec: {{clusterIP: 10.0.0.1, news: 1}}\nmore: 2");
-        service(&parse(&yaml), &Source::Api)
+        service(&parse(&yaml), &Source::Api, &ServiceProxy::Default)
     };
     let deleted = "{name: web, namespace: shop, deletionTimestamp: '2026-01-01T00:00:00Z'}";
     assert_eq!(told(&read(deleted)), "shop/web 10.0.0.1", "served until it is gone");
@@ -780,7 +805,11 @@ fn x18_no_flood_of_notes() {
     let ports: Vec<Value> = (0..65_536).map(|port| json!({"port": -port})).collect();
     let raw =
         json!({"metadata": {"name": "web"}, "spec": {"clusterIP": "10.0.0.1", "ports": ports}});
-    let (_, notes) = service(&objects::Service::deserialize(&raw).unwrap(), &Source::Api);
+    let (_, notes) = service(
+        &objects::Service::deserialize(&raw).unwrap(),
+        &Source::Api,
+        &ServiceProxy::Default,
+    );
     assert_eq!(notes.len(), 21);
     assert_eq!(notes[20].problem, "65516 more problems of this object are not listed");
 }
@@ -882,9 +911,9 @@ proptest! {
             prop_assert!(notes.iter().all(|note| !note.to_string().contains(char::is_control)));
             Ok(())
         };
-        read(service(&objects::Service::deserialize(&object).unwrap(), &Source::Api))?;
+        read(service(&objects::Service::deserialize(&object).unwrap(), &Source::Api, &ServiceProxy::Default))?;
         read(slice(&objects::EndpointSlice::deserialize(&object).unwrap(), &Source::Api))?;
-        read(service_cidr(&objects::ServiceCidr::deserialize(&object).unwrap(), &Source::Api))?;
+        read(service_cidr(&objects::ServiceCidr::deserialize(&object).unwrap(), &Source::Api, &ServiceProxy::Default))?;
         read(node(&objects::Node::deserialize(&object).unwrap(), &Source::Api))?;
     }
 }
