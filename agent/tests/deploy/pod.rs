@@ -217,7 +217,7 @@ fn a_pod_of_the_chart_works(rig: &Rig) -> Result<(), Failed> {
         "apiServer": { "host": at.ip(), "port": at.port() },
         // The number of entries is the machine's, and cannot be set from in here.
         "config": { "detectLocalMode": "NodeCIDR", "conntrack": { "maxPerCore": 0 } },
-        "extraArgs": ["--log-format=text"],
+        "extraArgs": ["--logging-format=text"],
     });
     let rendered = rig.file("pod.yaml", &render_values(rig, &values)?)?;
     rig.kubectl(&["apply", "-f", &rendered])?;

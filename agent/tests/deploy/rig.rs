@@ -40,8 +40,9 @@ impl Rig {
         let cluster: &'static Cluster =
             Box::leak(Box::new(Cluster::build(&Spec::new().node(node))?));
         let home = Path::new(SCRATCH).join("deploy");
-        let plane =
+        let mut plane =
             ControlPlane::start(&programs.control_plane, &home.join("plane"), cluster.fabric())?;
+        plane.start_controllers()?;
         plane.ask(User::Admin, |api| {
             for mut node in manifests::nodes(cluster.nodes()) {
                 let status = node["status"].take();

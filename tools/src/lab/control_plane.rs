@@ -86,7 +86,7 @@ impl<'a> ControlPlane<'a> {
         Ok(plane)
     }
 
-    /// Starts the controllers of Deployments and EndpointSlices.
+    /// Starts the controllers of DaemonSets, Deployments and EndpointSlices.
     ///
     /// # Errors
     /// Where they do not start.
