@@ -1,6 +1,6 @@
 //! The command line: what can be asked, and what the exit codes mean.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -10,12 +10,13 @@ use crate::explain::Destination;
 /// What the exit codes mean, at the end of every help.
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  done; with --once, the kernel has what the objects say; with --cleanup,
-     it has nothing of ours
+  0  done; with --once, the kernel has what the objects say, or with --shadow
+     nothing differs; with --cleanup, it has nothing of ours
   1  failed: the message names the step, the object and what to do
   2  wrong flags, no source of objects, or a configuration or kubeconfig that cannot be used
   3  not here: a privilege or a kernel feature is missing, an agent or a kube-proxy
-     runs already, or with --once a kube-proxy left rules behind
+     runs already, or with --once a kube-proxy left rules behind; with --shadow
+     and --once, there is no kube-proxy in nftables mode
 ";
 
 /// Keeps Kubernetes Service traffic close by: a node agent in the place of
@@ -60,6 +61,15 @@ pub struct Run {
     /// left, then exit. Nothing else is touched.
     #[arg(long, conflicts_with_all = ["once", "init_only"])]
     pub cleanup: bool,
+    /// Program nothing: compare what would be programmed with what a kube-proxy
+    /// in nftables mode has programmed, and print what differs. With --once:
+    /// compare once; the exit code is 1 if something differs.
+    #[arg(long, conflicts_with_all = ["init_only", "cleanup"])]
+    pub shadow: bool,
+    /// Where /metrics is served with --shadow, nowhere by default: the usual ports
+    /// are kube-proxy's.
+    #[arg(long, value_name = "IP:PORT", requires = "shadow", conflicts_with = "once")]
+    pub shadow_metrics: Option<SocketAddr>,
     /// Log format.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,

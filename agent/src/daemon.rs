@@ -35,9 +35,11 @@ use crate::watch::manifests::ManifestsError;
 use crate::watch::notify::WatchError;
 
 mod observer;
+mod shadow;
 mod source;
 
 use observer::Teller;
+pub use shadow::shadow;
 pub use source::Source;
 
 /// How often `once` tries before it gives up.
@@ -78,6 +80,9 @@ pub enum DaemonError {
     /// With `once`: the kernel refused again and again.
     #[error("given up after {ONCE_TRIES} tries: {0}")]
     Refused(String),
+    /// With `shadow` and `once`: kube-proxy's rules are others.
+    #[error("kube-proxy's rules treat {0} connections otherwise")]
+    Differ(usize),
 }
 
 /// How the agent is to run.
@@ -118,20 +123,10 @@ pub fn daemon(options: Options) -> Result<(), DaemonError> {
         warn!("{unset}");
     }
 
-    let addresses = AddressWatch::new()?;
-    let (events, inbox) = unbounded();
-    let _ = events.send(Event::Changed(vec![Change::Host(addresses.known().clone())]));
-    let (stop, stopped) = nix::unistd::pipe().map_err(|errno| host_error("pipe", errno))?;
-    let (on_signal, on_swept) = (events.clone(), events.clone());
-    spawn("signals", move || wait_for_signal(signals, &on_signal, stopped))?;
-    let until_clear = another(&stop)?;
     if options.once {
         handover::expect_clear(&mut kernel)?;
-    } else {
-        let (on_address, until) = (events.clone(), another(&stop)?);
-        spawn("addresses", move || follow_addresses(addresses, &until, &on_address))?;
     }
-    options.source.start(&options.node, options.once, stop, events)?;
+    let (inbox, Telling { on_swept, until_clear }) = start_telling(&options, signals)?;
     if !options.once {
         // Meanwhile the others read on: what is committed first is the newest.
         if handover::wait_until_clear(&mut kernel, &until_clear) == Clear::Stopped {
@@ -145,6 +140,32 @@ pub fn daemon(options: Options) -> Result<(), DaemonError> {
     let shared = Arc::new(Shared::new(health, Metrics::new(&families), configz));
     let sweeper = Sweeper::start(on_swept, Arc::clone(&shared))?;
     work(options, kernel, families, &inbox, sweeper, shared)
+}
+
+/// What threads that tell of something else need.
+struct Telling {
+    on_swept: Sender<Event>,
+    until_clear: OwnedFd,
+}
+
+/// Starts the threads that tell of signals, this host's addresses and objects.
+fn start_telling(
+    options: &Options,
+    signals: SigSet,
+) -> Result<(Receiver<Event>, Telling), DaemonError> {
+    let addresses = AddressWatch::new()?;
+    let (events, inbox) = unbounded();
+    let _ = events.send(Event::Changed(vec![Change::Host(addresses.known().clone())]));
+    let (stop, stopped) = nix::unistd::pipe().map_err(|errno| host_error("pipe", errno))?;
+    let (on_signal, on_swept) = (events.clone(), events.clone());
+    spawn("signals", move || wait_for_signal(signals, &on_signal, stopped))?;
+    let until_clear = another(&stop)?;
+    if !options.once {
+        let (on_address, until) = (events.clone(), another(&stop)?);
+        spawn("addresses", move || follow_addresses(addresses, &until, &on_address))?;
+    }
+    options.source.start(&options.node, options.once, stop, events)?;
+    Ok((inbox, Telling { on_swept, until_clear }))
 }
 
 /// Lets the machine work until it is told to stop, or is stuck.

@@ -8,7 +8,7 @@ use anyhow::{Context, anyhow};
 use clap::Parser;
 use closeby::cli::{Cli, Command, InputArgs, LogFormat, Output, Run};
 use closeby::config::{ConfigError, Settings};
-use closeby::daemon::{DaemonError, Options, Source, daemon, init};
+use closeby::daemon::{DaemonError, Options, Source, daemon, init, shadow};
 use closeby::explain::{Question, explain};
 use closeby::handover::{self, HandoverError};
 use closeby::model::NodeName;
@@ -102,7 +102,7 @@ fn run(args: &Run) -> anyhow::Result<()> {
         settings,
         once: args.once,
     };
-    Ok(daemon(options)?)
+    Ok(if args.shadow { shadow(options, args.shadow_metrics) } else { daemon(options) }?)
 }
 
 /// Where the agent's objects come from: a flag goes before the configuration,

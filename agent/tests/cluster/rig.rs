@@ -80,6 +80,12 @@ impl<'a> Rig<'a> {
 
     /// Starts an agent that has this user's rights.
     pub(crate) fn start_agent(&self, node: &Host, user: User) -> Result<Agent, LabError> {
+        let log = self.root.join(format!("{}.log", node.name()));
+        Agent::start(node, &mut self.agent_command(node, user)?, &log)
+    }
+
+    /// The command line of an agent that has this user's rights.
+    pub(crate) fn agent_command(&self, node: &Host, user: User) -> Result<Command, LabError> {
         let config = self.root.join("config.yaml");
         let text = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n\
                     mode: nftables\ndetectLocalMode: NodeCIDR\n";
@@ -90,8 +96,7 @@ impl<'a> Rig<'a> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_closeby"));
         command.arg("--kubeconfig").arg(self.plane.kubeconfig(user));
         command.arg("--config").arg(config).args(["--hostname-override", node.name()]);
-        let log = self.root.join(format!("{}.log", node.name()));
-        Agent::start(node, &mut command, &log)
+        Ok(command)
     }
 
     /// Asks the API server for something, as admin.

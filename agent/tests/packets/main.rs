@@ -21,6 +21,7 @@ mod node;
 mod repair;
 mod rig;
 mod sctp;
+mod shadow;
 mod steady;
 mod takeover;
 mod udp;
@@ -61,6 +62,7 @@ fn suite() -> ExitCode {
         adoption::ALL,
         repair::ALL,
         takeover::ALL,
+        shadow::ALL,
         sctp::ALL,
         steady::ALL,
     ];

@@ -28,7 +28,7 @@ pub(crate) const ALL: Trials = &[
 ];
 
 /// kube-proxy's rules for the Service of [`site`], in nftables and in iptables mode.
-const NFTABLES_MODE: &str = include_str!("kube-proxy-1.36.nft");
+pub(crate) const NFTABLES_MODE: &str = include_str!("kube-proxy-1.36.nft");
 const IPTABLES_MODE: [(&str, &str); 2] = [
     ("iptables", include_str!("kube-proxy.iptables")),
     ("ip6tables", include_str!("kube-proxy.ip6tables")),
