@@ -5,7 +5,7 @@
 //! kube-proxy reads them.
 
 use std::ffi::OsString;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::error::Error;
@@ -21,14 +21,16 @@ use crate::model::ServiceProxy;
 /// What the exit codes mean, at the end of every help.
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  done; with --once, the kernel has what the objects say; with --cleanup,
-     it has nothing of ours
+  0  done; with --once, the kernel has what the objects say, or with --shadow
+     nothing differs; with --cleanup, it has nothing of ours
   1  failed: the message names the step, the object and what to do; or the
-     configuration changed, and it is to be started anew
+     configuration changed, and it is to be started anew; or with --shadow and
+     --once, something differs
   2  wrong flags, no source of objects, or a configuration or kubeconfig that
      cannot be used
   3  not here: a privilege or a kernel feature is missing, an agent or a
-     kube-proxy runs already, or with --once a kube-proxy left rules behind
+     kube-proxy runs already, or with --once a kube-proxy left rules behind;
+     with --shadow and --once, there is no kube-proxy in nftables mode
 ";
 
 /// Above the settings in the help.
@@ -137,6 +139,18 @@ pub struct Run {
     /// Write the configuration in force to this file, then exit.
     #[arg(long, value_name = "FILE", conflicts_with = "once")]
     pub write_config_to: Option<PathBuf>,
+    /// Program nothing: compare what would be programmed with what a kube-proxy
+    /// in nftables mode has programmed, and print what differs. With --once:
+    /// compare once; the exit code is 1 if something differs.
+    #[arg(
+        long,
+        conflicts_with_all = ["init_only", "cleanup", "write_config_to", "service_proxy_name"],
+    )]
+    pub shadow: bool,
+    /// Where /metrics is served with --shadow, nowhere by default: the usual ports
+    /// are kube-proxy's.
+    #[arg(long, value_name = "IP:PORT", requires = "shadow", conflicts_with = "once")]
+    pub shadow_metrics: Option<SocketAddr>,
 }
 
 /// Where objects and settings come from.

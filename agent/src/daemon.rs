@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Write as _};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -23,9 +23,9 @@ use tracing::{debug, error, info, warn};
 use crate::config::{self, Settings, Sources};
 use crate::handover::{self, Clear, HandoverError};
 use crate::host::sysctls;
-use crate::host::{AddressError, AddressWatch, Lock, LockError, families, probe};
+use crate::host::{AddressError, Lock, LockError, families, probe};
 use crate::metrics::Metrics;
-use crate::model::{Change, NodeName, Note, ServiceProxy};
+use crate::model::{NodeName, Note, ServiceProxy};
 use crate::serve::{Addresses, ProxyHealth, ServeError, Server, Shared};
 use crate::sync::effect::SweepJob;
 use crate::sync::run::{Event, Published, run};
@@ -38,11 +38,15 @@ use crate::watch::notify::WatchError;
 mod ending;
 mod observer;
 mod reload;
+mod shadow;
 mod source;
+mod telling;
 
 use ending::Ending;
 use observer::Teller;
+pub use shadow::shadow;
 pub use source::Source;
+use telling::{Telling, start_telling};
 
 /// How often `once` tries before it gives up.
 const ONCE_TRIES: usize = 5;
@@ -91,6 +95,9 @@ pub enum DaemonError {
     /// With `once`: the kernel refused again and again.
     #[error("given up after {ONCE_TRIES} tries: {0}")]
     Refused(String),
+    /// With `shadow` and `once`: kube-proxy's rules are others.
+    #[error("kube-proxy's rules treat {0} connections otherwise")]
+    Differ(usize),
 }
 
 /// How the agent is to run.
@@ -142,23 +149,11 @@ pub fn daemon(options: Options) -> Result<(), DaemonError> {
         warn!("{unset}");
     }
 
-    let addresses = AddressWatch::new()?;
-    let (events, inbox) = unbounded();
-    let _ = events.send(Event::Changed(vec![Change::Host(addresses.known().clone())]));
-    let (stop, stopped) = nix::unistd::pipe().map_err(|errno| host_error("pipe", errno))?;
-    let ending = Ending::new(events.clone(), stopped);
-    let (on_signal, on_swept) = (ending.clone(), events.clone());
-    spawn("signals", move || wait_for_signal(signals, &on_signal))?;
-    let until_clear = another(&stop)?;
     if options.once && takes_over {
         handover::expect_clear(&mut kernel)?;
     }
-    if !options.once {
-        let (on_address, until) = (events.clone(), another(&stop)?);
-        spawn("addresses", move || follow_addresses(addresses, &until, &on_address))?;
-        reload::start(&options, another(&stop)?, ending.clone())?;
-    }
-    options.source.start(&options.node, &options.proxy, options.once, stop, events)?;
+    let (inbox, telling) = start_telling(&options, signals)?;
+    let Telling { on_swept, until_clear, ending } = telling;
     if !options.once && takes_over {
         // Meanwhile the others read on: what is committed first is the newest.
         if handover::wait_until_clear(&mut kernel, &until_clear) == Clear::Stopped {
@@ -271,32 +266,6 @@ fn usable_families(kernel: &mut Netlink) -> Result<BTreeSet<Family>, DaemonError
         }
     }
     Ok(families)
-}
-
-/// Tells of this host's addresses whenever they are others than before.
-fn follow_addresses(mut watch: AddressWatch, stop: &impl AsFd, events: &Sender<Event>) {
-    loop {
-        match watch.next(stop) {
-            Ok(true) => {
-                let _ = events.send(Event::Changed(vec![Change::Host(watch.known().clone())]));
-            }
-            Ok(false) => return,
-            Err(error @ AddressError::Read(_)) => {
-                warn!("{error}; those read before stay in force, trying again");
-            }
-            Err(error @ AddressError::Wait(_)) => {
-                error!("{error}; their changes are no longer seen");
-                return;
-            }
-        }
-    }
-}
-
-fn wait_for_signal(signals: SigSet, ending: &Ending) {
-    if let Ok(signal) = signals.wait() {
-        info!("{signal}: stopping; the rules stay");
-    }
-    ending.end(Ok(()));
 }
 
 fn spawn(

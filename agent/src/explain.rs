@@ -163,7 +163,8 @@ fn origin(question: &Question, known: &Knowledge<'_>) -> Origin {
     }
 }
 
-/// What becomes of the connection, once for each number that could be drawn.
+/// What becomes of the connection, once for each number that could be drawn; the
+/// first for 0.
 fn outcomes(question: &Question, origin: Origin, known: &Knowledge<'_>) -> Vec<Outcome> {
     let tracer = Tracer::new(known.rendered.ruleset());
     let host = Host { addresses: known.addresses.clone() };
@@ -171,18 +172,7 @@ fn outcomes(question: &Question, origin: Origin, known: &Knowledge<'_>) -> Vec<O
         Origin::Node => trace::Origin::Host,
         Origin::Pod | Origin::Outside => trace::Origin::Incoming,
     };
-    let run = |number: u32| {
-        let mut drawn_below = 1;
-        let outcome = tracer.run(packet(question), enters, &host, &mut |modulus| {
-            drawn_below = drawn_below.max(modulus);
-            number.checked_rem(modulus).unwrap_or(0)
-        });
-        (outcome, drawn_below)
-    };
-    let (first, below) = run(0);
-    let mut outcomes = vec![first];
-    outcomes.extend((1..below).map(|number| run(number).0));
-    outcomes
+    tracer.outcomes(&packet(question), enters, &host)
 }
 
 fn packet(question: &Question) -> Packet {

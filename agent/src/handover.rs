@@ -89,6 +89,12 @@ pub enum Clear {
     Stopped,
 }
 
+/// What is seen of a kube-proxy's iptables or IPVS mode, in words.
+pub fn other_modes(kernel: &mut Netlink) -> Option<String> {
+    let left = look(kernel).left;
+    (!left.is_empty()).then(|| in_words(&left))
+}
+
 /// Waits until nothing is left of a kube-proxy, or until `stop` can be read.
 pub fn wait_until_clear(kernel: &mut Netlink, stop: &OwnedFd) -> Clear {
     let mut reminder = Reminder::default();

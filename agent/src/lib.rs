@@ -24,6 +24,7 @@ pub mod model;
 pub mod offline;
 pub mod render;
 pub mod serve;
+pub mod shadow;
 pub mod sync;
 pub mod wait;
 pub mod watch;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, anyhow};
 use closeby::cli::{Cli, Command, InputArgs, Output, Run};
 use closeby::config::{ConfigError, LogFormat, LogLevel, Logging, Settings, Sources};
-use closeby::daemon::{DaemonError, Options, Source, daemon, init};
+use closeby::daemon::{DaemonError, Options, Source, daemon, init, shadow};
 use closeby::explain::{Question, explain};
 use closeby::handover::{self, HandoverError};
 use closeby::model::NodeName;
@@ -112,7 +112,7 @@ fn run(args: &Run) -> anyhow::Result<()> {
         sources,
         once: args.once,
     };
-    Ok(daemon(options)?)
+    Ok(if args.shadow { shadow(options, args.shadow_metrics) } else { daemon(options) }?)
 }
 
 fn write_config(path: &Path, settings: &Settings) -> anyhow::Result<()> {

@@ -61,6 +61,8 @@ pub enum CmpOp {
 pub enum Found {
     /// Nowhere: membership alone counts.
     Member,
+    /// Nowhere: it breaks on a hit, `!= @set`. We write none.
+    Absent,
     /// A verdict map: into the verdict register.
     Verdict,
     /// A data map: here.
@@ -154,7 +156,7 @@ pub enum Expr {
         /// With what.
         data: Vec<u8>,
     },
-    /// Look up in a set or map; break on a miss.
+    /// Look up in a set or map; break on a miss, or on a hit.
     Lookup {
         /// Its name.
         set: Name,
@@ -171,9 +173,10 @@ pub enum Expr {
         set: Name,
         /// First register of the key.
         key: Reg,
-        /// First register of the data.
-        data: Reg,
-        /// How long the element stays, in milliseconds; 0 where none is added.
+        /// First register of the data; `None` where it is a set, as we make none.
+        data: Option<Reg>,
+        /// How long the element stays, in milliseconds; 0 where none is added, and
+        /// for as long as the set says.
         timeout_ms: u64,
     },
     /// Load a constant.

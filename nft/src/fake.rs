@@ -1,7 +1,8 @@
 //! A kernel of one's own: strict, in this process, and breakable on demand.
 //!
 //! It reads the bytes of a transaction, as the real one does, and applies them
-//! by [`crate::apply`]. Everything above [`Kernel`] can be tested with it.
+//! by [`crate::apply`]. Everything above [`Kernel`] can be tested with it, and
+//! `closeby --shadow` works for it: what is decided is programmed on paper.
 //!
 //! Invariant: what it accepts the real kernel accepts; it never does half of a
 //! transaction.

@@ -24,6 +24,7 @@ pub mod delta;
 pub mod elements;
 pub mod expr;
 pub mod fake;
+pub mod foreign;
 pub mod judge;
 pub mod kernel;
 pub mod lower;

@@ -288,5 +288,5 @@ fn load_key_and_data(writer: Writer, key: &[Field], family: Family, out: &mut Ve
 }
 
 fn dynset(op: DynsetOp, map: &Name, data: Reg, timeout_ms: u64) -> Expr {
-    Expr::Dynset { op, set: map.clone(), key: FIRST, data, timeout_ms }
+    Expr::Dynset { op, set: map.clone(), key: FIRST, data: Some(data), timeout_ms }
 }

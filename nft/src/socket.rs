@@ -10,6 +10,7 @@
 //! lost.
 
 pub mod channel;
+mod foreign;
 mod listing;
 
 use nix::errno::Errno;

@@ -15,6 +15,7 @@
 //!
 //! Invariant: total. Every run ends, whatever the ruleset and the draws.
 
+mod draws;
 mod explain;
 mod machine;
 mod memory;
@@ -32,6 +33,7 @@ use crate::ruleset::{Data, Hook, Key, SetSpec, TableId};
 use crate::statement::Verdict;
 use crate::types::Family;
 
+pub use draws::Draws;
 pub use memory::Memory;
 pub use program::Tracer;
 
@@ -161,6 +163,10 @@ pub enum Event {
     Passed,
     /// A rule ended early: this statement did not match.
     Broke,
+    /// What the rule does is not known: it has parts that we do not read, or
+    /// looks in a set that has. The walk goes on behind it as if it had done
+    /// nothing, so the outcome may be another.
+    Unread,
     /// A lookup found this, or nothing.
     LookedUp {
         /// The set or map.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use closeby_nft::trace::{Fate, Host, Memory, Origin, Outcome, Packet, Tracer};
+use closeby_nft::trace::{Draws, Fate, Host, Memory, Origin, Outcome, Packet, Tracer};
 use closeby_nft::{Name, Ruleset};
 
 use crate::oracle::{Decision, Probe};
@@ -31,16 +31,8 @@ impl Traced {
     /// the kernel could draw for it.
     #[must_use]
     pub fn outcomes(&self, probe: &Probe) -> Vec<Outcome> {
-        let mut outcomes = Vec::new();
-        let mut draws = Draws::default();
-        loop {
-            draws.rewind();
-            let draw = &mut |modulus| draws.draw(modulus);
-            outcomes.push(self.outcome(&mut Memory::default(), probe, draw));
-            if !draws.advance() {
-                return outcomes;
-            }
-        }
+        let (packet, origin) = Self::packet(probe);
+        self.tracer.outcomes(&packet, origin, &self.host)
     }
 
     /// What becomes of a packet that a transaction overtakes, which makes
@@ -149,62 +141,5 @@ impl Traced {
             }
         }
         Ok(())
-    }
-}
-
-/// All sequences of draws, one after the other: an odometer whose wheels show
-/// up while it turns.
-#[derive(Debug, Default)]
-struct Draws {
-    /// What was drawn, and below what.
-    wheels: Vec<(u32, u32)>,
-    next: usize,
-}
-
-impl Draws {
-    fn rewind(&mut self) {
-        self.next = 0;
-    }
-
-    fn draw(&mut self, modulus: u32) -> u32 {
-        if self.next == self.wheels.len() {
-            self.wheels.push((0, modulus));
-        }
-        self.next += 1;
-        self.wheels[self.next - 1].0
-    }
-
-    /// Turns to the next sequence; `false` after the last.
-    fn advance(&mut self) -> bool {
-        self.wheels.truncate(self.next);
-        while let Some((drawn, modulus)) = self.wheels.last_mut() {
-            if *drawn + 1 < *modulus {
-                *drawn += 1;
-                return true;
-            }
-            self.wheels.pop();
-        }
-        false
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_sequence_is_drawn_once() {
-        let mut draws = Draws::default();
-        let mut seen = Vec::new();
-        loop {
-            draws.rewind();
-            let first = draws.draw(3);
-            // Only some ways lead to a second draw.
-            seen.push((first, (first == 1).then(|| draws.draw(2))));
-            if !draws.advance() {
-                break;
-            }
-        }
-        assert_eq!(seen, [(0, None), (1, Some(0)), (1, Some(1)), (2, None)]);
     }
 }

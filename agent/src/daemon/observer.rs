@@ -8,6 +8,7 @@ use closeby_nft::Family;
 use super::{DaemonError, ONCE_TRIES, say};
 use crate::model::Change;
 use crate::serve::{Server, Shared};
+use crate::sync::desired::Desired;
 use crate::sync::run::{Asked, Observer, Published};
 use crate::sync::{Moment, Report, Standing};
 
@@ -140,7 +141,7 @@ impl Observer for Teller<'_> {
         true
     }
 
-    fn rests(&mut self, standing: Standing) {
+    fn rests(&mut self, standing: Standing, _: Option<&Desired>) -> bool {
         if self.is_node_eligible != Some(standing.is_node_eligible) {
             self.is_node_eligible = Some(standing.is_node_eligible);
             self.shared.node_is_eligible(standing.is_node_eligible);
@@ -159,6 +160,7 @@ impl Observer for Teller<'_> {
         } else if has_changes && !has_asked {
             self.waits();
         }
+        true
     }
 }
 
@@ -185,7 +187,7 @@ mod tests {
             teller.changed(changes);
         }
         asked.iter().for_each(|asked| teller.asks(*asked));
-        teller.rests(standing);
+        assert!(teller.rests(standing, None));
     }
 
     #[test]

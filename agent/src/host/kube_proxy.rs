@@ -30,6 +30,14 @@ pub struct Running {
     mode: String,
 }
 
+impl Running {
+    /// The mode that it says it runs in.
+    #[must_use]
+    pub fn mode(&self) -> &str {
+        &self.mode
+    }
+}
+
 /// The kube-proxy of this network namespace, if one answers. An agent of ours
 /// answers as well, so this is for whoever holds the [`super::Lock`] and does
 /// not listen yet.

@@ -21,6 +21,8 @@ pub struct Own {
     repairs: Counter,
     notes: Counter,
     swept: Family<Label, Counter>,
+    shadow_differences: Family<Label, Gauge>,
+    shadow_comparisons: Counter,
 }
 
 impl Own {
@@ -66,6 +68,16 @@ impl Own {
             "Entries of connection tracking that were looked at, by what became of them",
             own.swept.clone(),
         );
+        registry.register(
+            "shadow_differences",
+            "With --shadow, connections that kube-proxy's rules treat otherwise than ours would",
+            own.shadow_differences.clone(),
+        );
+        registry.register(
+            "shadow_comparisons",
+            "With --shadow, how often our rules were compared with kube-proxy's",
+            own.shadow_comparisons.clone(),
+        );
         own
     }
 
@@ -100,6 +112,15 @@ impl Own {
     /// So many remarks were made.
     pub fn noted(&self, count: usize) {
         self.notes.inc_by(count as u64);
+    }
+
+    /// Our rules were compared with kube-proxy's: so many differences of each kind last.
+    pub fn compared(&self, differences: impl IntoIterator<Item = (&'static str, usize)>) {
+        self.shadow_comparisons.inc();
+        for (kind, count) in differences {
+            let gauge = self.shadow_differences.get_or_create(&[("kind", kind)]);
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
     }
 
     /// What a sweep saw and did.

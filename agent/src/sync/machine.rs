@@ -117,10 +117,16 @@ impl Machine {
         }
     }
 
+    /// What was decided last, and its renderings.
+    #[must_use]
+    pub fn desired(&self) -> Option<&Desired> {
+        self.desired.as_ref()
+    }
+
     /// The newest plan decided.
     #[must_use]
     pub fn plan(&self) -> Option<&NodePlan> {
-        self.desired.as_ref().map(|desired| &desired.plan)
+        self.desired().map(|desired| &desired.plan)
     }
 
     /// Goes on as far as it can without the outside world.

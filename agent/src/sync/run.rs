@@ -13,6 +13,7 @@ use closeby_nft::kernel::{CommitError, ListError, Listing, Receipt};
 use closeby_nft::{Kernel, Table, TableId};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
+use super::desired::Desired;
 use super::effect::{Effect, Input, Report, Standing, SweepJob};
 use super::machine::Machine;
 use super::pace::Moment;
@@ -60,8 +61,10 @@ pub trait Observer {
     fn asks(&mut self, _: Asked) {}
     /// The machine reports; false ends the loop.
     fn reports(&mut self, report: &Report, now: Moment) -> bool;
-    /// The loop waits, and the node stands so.
-    fn rests(&mut self, _: Standing) {}
+    /// The loop waits, the node stands so, and this was decided; false ends the loop.
+    fn rests(&mut self, _: Standing, _: Option<&Desired>) -> bool {
+        true
+    }
 }
 
 impl<F: FnMut(&Report, Moment) -> bool> Observer for F {
@@ -115,7 +118,9 @@ pub fn run(
                 }
             }
         }
-        observer.rests(machine.standing());
+        if !observer.rests(machine.standing(), machine.desired()) {
+            return;
+        }
         let wake_at = machine.wake_at().min(poll_at);
         match next_inputs(events, wake_at.0.saturating_sub(now().0)) {
             Ok(next) => inputs.extend(next),

@@ -45,10 +45,10 @@ const fn tried(
     Tried { name, field, pods, reached }
 }
 
-const FIRST_NODE_PORT: u16 = 30_080;
+pub(crate) const FIRST_NODE_PORT: u16 = 30_080;
 
 /// Who answers, by client and address.
-type Verdicts = BTreeMap<(String, SocketAddr), BTreeSet<String>>;
+pub(crate) type Verdicts = BTreeMap<(String, SocketAddr), BTreeSet<String>>;
 
 fn kube_proxy_says_the_same(rig: &mut Rig<'static>) -> Result<(), Failed> {
     let node = rig.cluster.node(SPARE);
@@ -80,7 +80,7 @@ fn kube_proxy_says_the_same(rig: &mut Rig<'static>) -> Result<(), Failed> {
 }
 
 /// The Services, and a pod on each host that any of them has.
-fn services(rig: &Rig<'_>) -> Result<Vec<Value>, Failed> {
+pub(crate) fn services(rig: &Rig<'_>) -> Result<Vec<Value>, Failed> {
     let mut pods: BTreeMap<&str, Value> = BTreeMap::new();
     let mut services = Vec::new();
     for (tried, node_port) in SERVICES.iter().zip(FIRST_NODE_PORT..) {
@@ -109,7 +109,7 @@ fn services(rig: &Rig<'_>) -> Result<Vec<Value>, Failed> {
 }
 
 /// What is dialled: ClusterIPs, a port they do not have, and node ports.
-fn targets(
+pub(crate) fn targets(
     rig: &Rig<'_>,
     node: &Host,
     services: &[Value],
@@ -125,14 +125,14 @@ fn targets(
     Ok(targets)
 }
 
-fn verdicts(rig: &Rig<'_>, node: &Host, targets: &[(usize, SocketAddr)]) -> Verdicts {
+pub(crate) fn verdicts(rig: &Rig<'_>, node: &Host, targets: &[(usize, SocketAddr)]) -> Verdicts {
     let clients = [rig.cluster.pod("d2"), node, rig.cluster.outside()];
     let each = clients.into_iter().flat_map(|client| targets.iter().map(move |it| (client, it.1)));
     each.map(|(client, to)| ((client.name().to_owned(), to), who(client, to))).collect()
 }
 
 /// Whether a pod of the node reaches each Service as it will in the end.
-fn is_complete(verdicts: &Verdicts, targets: &[(usize, SocketAddr)]) -> bool {
+pub(crate) fn is_complete(verdicts: &Verdicts, targets: &[(usize, SocketAddr)]) -> bool {
     targets.iter().filter(|(_, to)| to.port() == PORT).all(|(place, to)| {
         let seen = verdicts.get(&("d2".to_owned(), *to));
         let reached = SERVICES[*place].reached.iter().copied();
@@ -141,7 +141,7 @@ fn is_complete(verdicts: &Verdicts, targets: &[(usize, SocketAddr)]) -> bool {
 }
 
 /// kube-proxy refuses by ICMP, whose rate the kernel limits: some refusals are never heard of.
-fn without_lost_refusals(seen: &mut BTreeSet<String>) {
+pub(crate) fn without_lost_refusals(seen: &mut BTreeSet<String>) {
     if seen.contains("refused") {
         seen.remove("dropped");
     }
@@ -187,10 +187,10 @@ fn a_canary_serves_beside_kube_proxy(rig: &mut Rig<'static>) -> Result<(), Faile
 }
 
 /// A kube-proxy in nftables mode on a node, until it is dropped; its rules stay.
-struct KubeProxy(Child);
+pub(crate) struct KubeProxy(Child);
 
 impl KubeProxy {
-    fn start(rig: &Rig<'_>, node: &Host) -> Result<Self, LabError> {
+    pub(crate) fn start(rig: &Rig<'_>, node: &Host) -> Result<Self, LabError> {
         let mut command = rig.plane.command("kube-proxy");
         command.arg("--kubeconfig").arg(rig.plane.kubeconfig(User::KubeProxy)).args([
             "--proxy-mode=nftables",

@@ -86,6 +86,12 @@ impl<'a> Rig<'a> {
         user: User,
         flags: &[&str],
     ) -> Result<Agent, LabError> {
+        let log = self.root.join(format!("{}.log", node.name()));
+        Agent::start(node, self.agent_command(node, user)?.args(flags), &log)
+    }
+
+    /// The command line of an agent that has this user's rights.
+    pub(crate) fn agent_command(&self, node: &Host, user: User) -> Result<Command, LabError> {
         let config = self.root.join("config.yaml");
         let text = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n\
                     mode: nftables\ndetectLocalMode: NodeCIDR\n";
@@ -95,9 +101,8 @@ impl<'a> Rig<'a> {
         })?;
         let mut command = Command::new(env!("CARGO_BIN_EXE_closeby"));
         command.arg("--kubeconfig").arg(self.plane.kubeconfig(user));
-        command.arg("--config").arg(config).args(["--hostname-override", node.name()]).args(flags);
-        let log = self.root.join(format!("{}.log", node.name()));
-        Agent::start(node, &mut command, &log)
+        command.arg("--config").arg(config).args(["--hostname-override", node.name()]);
+        Ok(command)
     }
 
     /// Asks the API server for something, as admin.

@@ -29,12 +29,12 @@ const UNFIT: &str = "HTTP/1.1 503 Service Unavailable; application/json";
 const TEXT: &str = "HTTP/1.1 200 OK; text/plain; charset=utf-8";
 const CLOSED: &str = "ConnectionRefused";
 
-fn local(port: u16) -> SocketAddr {
+pub(crate) fn local(port: u16) -> SocketAddr {
     SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)
 }
 
 /// The status line with the type of the content, and the content; or how it failed.
-fn get(client: &Host, to: SocketAddr, path: &str) -> Result<(String, String), Failed> {
+pub(crate) fn get(client: &Host, to: SocketAddr, path: &str) -> Result<(String, String), Failed> {
     let words = format!("GET {path} HTTP/1.1\r\nHost: n1\r\nConnection: close\r\n\r\n");
     let answer = match say(client, to, &words)? {
         Ok(answer) => answer,

@@ -26,6 +26,7 @@ mod reload;
 mod repair;
 mod rig;
 mod sctp;
+mod shadow;
 mod steady;
 mod takeover;
 mod udp;
@@ -72,6 +73,7 @@ fn suite() -> ExitCode {
         window::ALL,
         latency::ALL,
         beside::ALL,
+        shadow::ALL,
         sctp::ALL,
         steady::ALL,
     ];

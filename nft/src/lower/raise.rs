@@ -235,7 +235,7 @@ mod tests {
             let [.., Expr::Meta { dreg, .. }, Expr::Dynset { data, .. }] = &mut exprs[..] else {
                 panic!("{exprs:?}");
             };
-            (*dreg, *data) = (register, register);
+            (*dreg, *data) = (register, Some(register));
             assert_eq!(raise(&exprs, Family::Ip), None, "{register:?}");
         }
     }

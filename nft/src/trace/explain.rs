@@ -89,6 +89,7 @@ impl fmt::Display for Event {
             Self::Entered(hook) => write!(f, "entered by {}", text::hook(hook)),
             Self::Passed => f.write_str("passed by policy accept"),
             Self::Broke => f.write_str("does not match"),
+            Self::Unread => f.write_str("cannot be read, and is passed over"),
             Self::LookedUp { set, key, found } => {
                 let data = found.as_ref().unwrap_or(&Data::None);
                 let element = text::element(key, data, &set.spec, set.family);

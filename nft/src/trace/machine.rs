@@ -65,6 +65,8 @@ pub(super) enum End {
     Dnat(IpAddr, u16),
     Masqueraded,
     Rejected(RejectWith),
+    /// Nobody knows.
+    Unread,
     /// What the kernel does not load.
     Impossible(&'static str),
 }
@@ -139,8 +141,8 @@ impl RuleCode {
         context: &mut Context<'_, '_>,
         tell: &mut impl FnMut(Used),
     ) -> (usize, End) {
-        if let Some(statement) = self.unknown {
-            return (statement, End::Broke);
+        if let Some(statement) = self.unread {
+            return (statement, End::Unread);
         }
         let mut registers = Registers::new();
         for instruction in &self.exprs {
@@ -189,9 +191,12 @@ impl Context<'_, '_> {
         let found = if set.declared.spec.dynamic {
             self.memory.get(&set.table, &set.declared.name, &key).cloned()
         } else {
-            set.elements.get(&key).cloned()
+            set.content.get(&key).ok_or(End::Unread)?.cloned()
         };
         tell(Event::LookedUp { set: set.declared.clone(), key, found: found.clone() });
+        if wanted == Found::Absent {
+            return if found.is_some() { Err(End::Broke) } else { Ok(()) };
+        }
         match (found.ok_or(End::Broke)?, wanted) {
             (_, Found::Member) => Ok(()),
             (Data::Value(value), Found::Data(dreg)) => registers.write(dreg, &value.0),
@@ -207,7 +212,7 @@ impl Context<'_, '_> {
         &mut self,
         set: &SetContent,
         sreg: Reg,
-        data: Option<(Reg, u64)>,
+        data: Option<(Option<Reg>, u64)>,
         registers: &Registers,
         tell: &mut impl FnMut(Event),
     ) -> Result<(), End> {
@@ -226,7 +231,10 @@ impl Context<'_, '_> {
                 Err(End::Broke)
             };
         };
-        let data = Data::Value(Value(ArrayVec::from_iter(registers.read_word(reg)?)));
+        let data = match reg {
+            Some(reg) => Data::Value(Value(ArrayVec::from_iter(registers.read_word(reg)?))),
+            None => Data::None,
+        };
         let size = usize::try_from(spec.size).unwrap_or(usize::MAX);
         let kept =
             self.memory.update((table, name, size), key.clone(), data, timeout_ms / MS_PER_S);

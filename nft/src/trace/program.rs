@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Declared;
-use crate::elements::Elements;
 use crate::expr::Expr;
+use crate::foreign::{self, Content};
 use crate::lower::lower;
 use crate::name::Name;
-use crate::ruleset::{ChainType, Hook, HookPoint, Rule, Ruleset, Set, Table, TableId};
+use crate::ruleset::{ChainType, Hook, HookPoint, Rule, Ruleset, Set, SetSpec, Table, TableId};
 use crate::statement::Statement;
 use crate::text;
 use crate::types::Family;
+use crate::wire::foreign_spec;
 
 /// Where the kernel runs all nat chains of prerouting and output, whatever
 /// their own priorities, which order them only among themselves.
@@ -55,8 +56,8 @@ pub(super) struct ChainCode {
 #[derive(Clone, Debug)]
 pub(super) struct RuleCode {
     pub(super) exprs: Vec<Instruction>,
-    /// A statement that has no expressions that we know: nothing is known to match it.
-    pub(super) unknown: Option<usize>,
+    /// A statement that has no expressions that we know: nobody knows what it does.
+    pub(super) unread: Option<usize>,
     pub(super) text: Arc<[String]>,
 }
 
@@ -76,28 +77,46 @@ pub(super) struct SetContent {
     pub(super) declared: Arc<Declared>,
     pub(super) table: Arc<TableId>,
     pub(super) key_len: usize,
-    pub(super) elements: Elements,
+    pub(super) content: Content,
 }
 
 impl Tracer {
     /// Makes a ruleset ready to run.
     #[must_use]
     pub fn new(ruleset: &Ruleset) -> Self {
+        Self::of(ruleset.tables.iter().map(|(id, table)| {
+            let hooks = table.chains.values().map(|chain| chain.hook).collect();
+            (Program::new(id, table), hooks)
+        }))
+    }
+
+    /// Makes tables ready to run that others made.
+    #[must_use]
+    pub fn foreign(tables: &BTreeMap<TableId, foreign::Table>) -> Self {
+        Self::of(tables.iter().map(|(id, table)| {
+            let hooks = table.chains.values().map(|chain| chain.hook).collect();
+            (Program::foreign(id, table), hooks)
+        }))
+    }
+
+    /// Of tables, each with where the kernel enters its chains.
+    fn of(tables: impl Iterator<Item = (Program, Vec<Option<Hook>>)>) -> Self {
         let mut bases: BTreeMap<_, Vec<Base>> = BTreeMap::new();
-        for (table, (id, content)) in ruleset.tables.iter().enumerate() {
-            for (chain, hook) in content.chains.values().map(|chain| chain.hook).enumerate() {
+        let mut programs = Vec::new();
+        for (table, (program, hooks)) in tables.enumerate() {
+            for (chain, hook) in hooks.into_iter().enumerate() {
                 if let Some(hook) = hook {
                     let base = Base { hook, table, chain };
-                    bases.entry((id.family, hook.point)).or_default().push(base);
+                    bases.entry((program.id.family, hook.point)).or_default().push(base);
                 }
             }
+            programs.push(program);
         }
         for at_hook in bases.values_mut() {
             // Stable: chains of one priority stay in the order of their names.
             at_hook.sort_by_key(|base| (place_of(&base.hook), base.hook.priority));
         }
-        let tables = ruleset.tables.iter().map(|(id, table)| Program::new(id, table)).collect();
-        Self { tables, bases }
+        Self { tables: programs, bases }
     }
 
     /// The table of this name.
@@ -139,6 +158,27 @@ impl Program {
         }
     }
 
+    fn foreign(id: &TableId, table: &foreign::Table) -> Self {
+        let set_index = table.sets.keys().enumerate().map(|(index, name)| (name, index));
+        let set_index: BTreeMap<&Name, usize> = set_index.collect();
+        let chain_code = |(name, chain): (&Name, &foreign::Chain)| ChainCode {
+            name: name.clone(),
+            rules: chain.rules.iter().map(|rule| RuleCode::foreign(rule, &set_index)).collect(),
+        };
+        let id = Arc::new(id.clone());
+        let chain_index = table.chains.keys().cloned().enumerate();
+        Self {
+            id: id.clone(),
+            chains: table.chains.iter().map(chain_code).collect(),
+            chain_index: chain_index.map(|(index, name)| (name, index)).collect(),
+            sets: table
+                .sets
+                .iter()
+                .map(|(name, set)| SetContent::foreign(&id, name, set))
+                .collect(),
+        }
+    }
+
     /// The set of this name; they are in the order of their names.
     pub(super) fn set(&self, name: &Name) -> Option<&SetContent> {
         let place = self.sets.binary_search_by(|set| set.declared.name.cmp(name)).ok()?;
@@ -154,12 +194,37 @@ impl SetContent {
             key_len: set.spec.key_len(family),
             declared: Arc::new(declared),
             table: table.clone(),
-            elements: set.elements.clone(),
+            content: Content::Keys(set.elements.clone()),
+        }
+    }
+}
+
+impl SetContent {
+    fn foreign(table: &Arc<TableId>, name: &Name, set: &foreign::Set) -> Self {
+        // What its fields are is not known, only how long a key is.
+        let spec = SetSpec { size: set.size, dynamic: set.dynamic, ..foreign_spec() };
+        let declared = Declared { name: name.clone(), spec, family: table.family };
+        Self {
+            key_len: set.key_len,
+            declared: Arc::new(declared),
+            table: table.clone(),
+            content: set.content.clone(),
         }
     }
 }
 
 impl RuleCode {
+    /// Of one that has no statements, only expressions.
+    fn foreign(rule: &foreign::Rule, sets: &BTreeMap<&Name, usize>) -> Self {
+        let instruction = |expr: &Expr| Instruction {
+            statement: 0,
+            set: set_of(expr).and_then(|set| sets.get(set).copied()),
+            expr: expr.clone(),
+        };
+        let exprs = rule.iter().flatten().map(instruction).collect();
+        Self { exprs, unread: rule.is_none().then_some(0), text: Arc::default() }
+    }
+
     /// Statements lower one by one, so each expression has its statement.
     fn new(rule: &Rule, family: Family, sets: &BTreeMap<Name, usize>) -> Self {
         let mut exprs = Vec::new();
@@ -174,7 +239,7 @@ impl RuleCode {
             }));
         }
         let is_unknown = |statement: &Statement| matches!(statement, Statement::Unknown(_));
-        Self { exprs, unknown: rule.iter().position(is_unknown), text: text.into() }
+        Self { exprs, unread: rule.iter().position(is_unknown), text: text.into() }
     }
 }
 

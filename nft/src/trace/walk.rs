@@ -259,6 +259,7 @@ impl<'a> Walk<'a> {
         let name = program.chains[chain].name.clone();
         let (event, next) = match end {
             End::Broke => (Event::Broke, Ok(Next::Rule)),
+            End::Unread => (Event::Unread, Ok(Next::Rule)),
             End::Ran => (Event::Ran, Ok(Next::Rule)),
             End::Dnat(addr, port) => {
                 *self.decided(base.hook.point) = true;

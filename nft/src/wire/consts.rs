@@ -89,6 +89,7 @@ pub mod set {
     pub const EXPRESSIONS: u16 = 18;
     pub const DESC_SIZE: u16 = 1;
     pub const FLAG_ANONYMOUS: u32 = 1;
+    pub const FLAG_INTERVAL: u32 = 4;
     pub const FLAG_MAP: u32 = 8;
     pub const FLAG_TIMEOUT: u32 = 0x10;
     /// `NFT_SET_EVAL`: nft's `dynamic`.
@@ -107,6 +108,8 @@ pub mod elem {
     pub const KEY: u16 = 1;
     pub const DATA: u16 = 2;
     pub const FLAGS: u16 = 3;
+    pub const KEY_END: u16 = 10;
+    pub const FLAG_INTERVAL_END: u32 = 1;
     pub const FLAG_CATCHALL: u32 = 2;
 }
 
@@ -184,6 +187,8 @@ pub mod expr {
     pub const LOOKUP_SREG: u16 = 2;
     pub const LOOKUP_DREG: u16 = 3;
     pub const LOOKUP_FLAGS: u16 = 5;
+    /// `NFT_LOOKUP_F_INV`.
+    pub const LOOKUP_INVERTED: u32 = 1;
 
     pub const DYNSET_SET: u16 = 1;
     pub const DYNSET_OP: u16 = 3;

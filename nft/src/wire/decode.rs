@@ -6,6 +6,8 @@
 //! Invariant: never panics; what our values cannot say becomes what the table
 //! in [`crate::wire`] names.
 
+pub mod foreign;
+
 use crate::delta::{Op, Verb};
 use crate::lower::raise;
 use crate::name::Name;

@@ -112,6 +112,7 @@ fn encode_set_use(expr: &Expr, out: &mut Vec<u8>) {
             put_reg(out, expr::LOOKUP_SREG, *sreg);
             match found {
                 Found::Member => {}
+                Found::Absent => nfnl::put_u32(out, expr::LOOKUP_FLAGS, expr::LOOKUP_INVERTED),
                 Found::Verdict => nfnl::put_u32(out, expr::LOOKUP_DREG, VERDICT_REG),
                 Found::Data(dreg) => put_reg(out, expr::LOOKUP_DREG, *dreg),
             }
@@ -121,7 +122,9 @@ fn encode_set_use(expr: &Expr, out: &mut Vec<u8>) {
             nfnl::put_str(out, expr::DYNSET_SET, set.as_str());
             nfnl::put_u32(out, expr::DYNSET_OP, dynset_number(*op));
             put_reg(out, expr::DYNSET_SREG_KEY, *key);
-            put_reg(out, expr::DYNSET_SREG_DATA, *data);
+            if let Some(data) = data {
+                put_reg(out, expr::DYNSET_SREG_DATA, *data);
+            }
             nfnl::put_bytes(out, expr::DYNSET_TIMEOUT, &timeout_ms.to_be_bytes());
         }
         _ => {}
@@ -248,4 +251,24 @@ pub(super) fn put_verdict(out: &mut Vec<u8>, kind: u16, verdict: &Verdict) {
     }
     nfnl::end_nest(out, &inner);
     nfnl::end_nest(out, &nest);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::Name;
+
+    /// What statements lower to is read back in `nft/tests/round_trips.rs`.
+    #[test]
+    fn what_only_others_write_is_read_back() {
+        let (set, sreg, key) = (Name::from("clients"), Reg(0), Reg(0));
+        let absent = Expr::Lookup { set: set.clone(), sreg, found: Found::Absent };
+        let op = DynsetOp::Update;
+        let update = Expr::Dynset { op, set, key, data: None, timeout_ms: 0 };
+        for exprs in [vec![absent], vec![update]] {
+            let mut bytes = Vec::new();
+            encode(&exprs, Family::Ip, &mut bytes);
+            assert_eq!(decode(&bytes, Family::Ip), Some(exprs));
+        }
+    }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use closeby_nft::apply::apply;
 use closeby_nft::delta::{Verb, diff};
+use closeby_nft::foreign::{Content, Ranges};
 use closeby_nft::nfnl::{self, Message};
 use closeby_nft::ruleset::Table;
 use closeby_nft::wire::decode;
@@ -45,6 +46,11 @@ fn read_all_ways(message: &Message<'_>) {
     let _ = decode::rule(message);
     let _ = decode::set(message);
     let _ = decode::elements(message);
+    let _ = decode::foreign::rule(message);
+    let _ = decode::foreign::set(message);
+    for mut content in [Content::Keys(Elements::new()), Content::Ranges(Ranges::default())] {
+        let _ = decode::foreign::fill(&mut content, message);
+    }
     let count = decode::element_count(message);
     for offset in [0, 16, 20, 40, 100, 1000, usize::MAX] {
         let blamed = decode::element_at(message, offset);

@@ -36,6 +36,7 @@ const AGENT: &[(&str, &[&str])] = &[
     ),
     ("sync", &["model", "compile", "render", "fastpath", "watch", "config", "host"]),
     ("explain", &["model", "compile", "render", "fastpath"]),
+    ("shadow", &["model", "compile"]),
     ("metrics", &["model", "compile::Generation", "fastpath::snapshot::Traffic"]),
     ("serve", &["model", "compile", "fastpath", "explain", "metrics"]),
     ("cli", EVERYTHING),

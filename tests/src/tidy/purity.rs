@@ -39,6 +39,7 @@ const PURE: &[(&str, &str)] = &[
     ("agent", "metrics/text"),
     ("agent", "serve/health_check"),
     ("agent", "serve/proxy_health"),
+    ("agent", "shadow"),
     ("agent", "sync/desired"),
     ("agent", "sync/machine"),
     ("agent", "sync/own_node"),

@@ -52,6 +52,7 @@ pub(crate) const ALL: &[Case] = &[
         "foreign::a_table_that_was_not_read_goes_whole",
         foreign::a_table_that_was_not_read_goes_whole,
     ),
+    ("foreign::what_others_wrote_runs_as_it_does", foreign::what_others_wrote_runs_as_it_does),
     ("limits::many_elements", limits::many_elements),
     ("limits::too_large_in_a_user_namespace", limits::too_large_in_a_user_namespace),
     ("limits::answers_that_overflow", limits::answers_that_overflow),

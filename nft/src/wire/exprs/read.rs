@@ -149,12 +149,18 @@ fn decode_cmp(fields: &mut Fields<'_>) -> Option<Expr> {
 fn decode_lookup(fields: &mut Fields<'_>) -> Option<Expr> {
     let set = Name::from(fields.take(expr::LOOKUP_SET)?.text().ok()?);
     let sreg = fields.reg(expr::LOOKUP_SREG)?;
-    let found = match fields.u32(expr::LOOKUP_DREG) {
-        None => Found::Member,
-        Some(VERDICT_REG) => Found::Verdict,
-        Some(number) => Found::Data(reg(number)?),
+    let inverted = match fields.u32(expr::LOOKUP_FLAGS) {
+        None | Some(0) => false,
+        Some(expr::LOOKUP_INVERTED) => true,
+        Some(_) => return None,
     };
-    // `!= @set` differs in its flags alone, which must therefore be zero.
+    let found = match (fields.u32(expr::LOOKUP_DREG), inverted) {
+        (None, false) => Found::Member,
+        (None, true) => Found::Absent,
+        (Some(VERDICT_REG), false) => Found::Verdict,
+        (Some(number), false) => Found::Data(reg(number)?),
+        (Some(_), true) => return None,
+    };
     Some(Expr::Lookup { set, sreg, found })
 }
 
@@ -165,7 +171,11 @@ fn decode_dynset(fields: &mut Fields<'_>) -> Option<Expr> {
         expr::DYNSET_DELETE => DynsetOp::Delete,
         _ => return None,
     };
-    let (key, data) = (fields.reg(expr::DYNSET_SREG_KEY)?, fields.reg(expr::DYNSET_SREG_DATA)?);
+    let key = fields.reg(expr::DYNSET_SREG_KEY)?;
+    let data = match fields.u32(expr::DYNSET_SREG_DATA) {
+        Some(number) => Some(reg(number)?),
+        None => None,
+    };
     // Without one, the kernel takes the set's own, which ours do not have.
     let timeout = fields.take(expr::DYNSET_TIMEOUT);
     let timeout_ms =

@@ -1,0 +1,68 @@
+//! The threads that tell the loop of what happens: signals, this host's addresses,
+//! the configuration, objects.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use nix::sys::signal::SigSet;
+use tracing::{error, info, warn};
+
+use super::{DaemonError, Ending, Options, another, host_error, reload, spawn};
+use crate::host::{AddressError, AddressWatch};
+use crate::model::Change;
+use crate::sync::run::Event;
+
+/// What others need of them.
+pub(super) struct Telling {
+    pub(super) on_swept: Sender<Event>,
+    pub(super) until_clear: OwnedFd,
+    pub(super) ending: Ending,
+}
+
+/// Starts the threads that tell of signals, this host's addresses, the configuration and objects.
+pub(super) fn start_telling(
+    options: &Options,
+    signals: SigSet,
+) -> Result<(Receiver<Event>, Telling), DaemonError> {
+    let addresses = AddressWatch::new()?;
+    let (events, inbox) = unbounded();
+    let _ = events.send(Event::Changed(vec![Change::Host(addresses.known().clone())]));
+    let (stop, stopped) = nix::unistd::pipe().map_err(|errno| host_error("pipe", errno))?;
+    let ending = Ending::new(events.clone(), stopped);
+    let (on_signal, on_swept) = (ending.clone(), events.clone());
+    spawn("signals", move || wait_for_signal(signals, &on_signal))?;
+    let until_clear = another(&stop)?;
+    if !options.once {
+        let (on_address, until) = (events.clone(), another(&stop)?);
+        spawn("addresses", move || follow_addresses(addresses, &until, &on_address))?;
+        reload::start(options, another(&stop)?, ending.clone())?;
+    }
+    options.source.start(&options.node, &options.proxy, options.once, stop, events)?;
+    Ok((inbox, Telling { on_swept, until_clear, ending }))
+}
+
+/// Tells of this host's addresses whenever they are others than before.
+fn follow_addresses(mut watch: AddressWatch, stop: &impl AsFd, events: &Sender<Event>) {
+    loop {
+        match watch.next(stop) {
+            Ok(true) => {
+                let _ = events.send(Event::Changed(vec![Change::Host(watch.known().clone())]));
+            }
+            Ok(false) => return,
+            Err(error @ AddressError::Read(_)) => {
+                warn!("{error}; those read before stay in force, trying again");
+            }
+            Err(error @ AddressError::Wait(_)) => {
+                error!("{error}; their changes are no longer seen");
+                return;
+            }
+        }
+    }
+}
+
+fn wait_for_signal(signals: SigSet, ending: &Ending) {
+    if let Ok(signal) = signals.wait() {
+        info!("{signal}: stopping; the rules stay");
+    }
+    ending.end(Ok(()));
+}
