@@ -9,7 +9,10 @@ use super::Trials;
 use super::pod::{Pod, list, text};
 use super::rig::{NAMESPACE, Rig, check, data, deploy};
 
-pub(crate) const ALL: Trials = &[("kubeadms_daemon_set_becomes_ours", kubeadms_daemon_set)];
+pub(crate) const ALL: Trials = &[
+    ("kubeadms_daemon_set_becomes_ours", kubeadms_daemon_set),
+    ("shadow_takes_kubeadms_configuration", shadow),
+];
 
 const TEMPLATE: &str = "/spec/template/spec";
 
@@ -55,6 +58,22 @@ fn kubeadms_daemon_set(rig: &Rig) -> Result<(), Failed> {
             check(spec(&back) == spec(&theirs), "as it was", &spec(&back))?;
         }
     }
+    rig.kubectl(&["delete", "-f", &kubeadm]).map(drop)
+}
+
+/// Nobody runs here that it could be compared with.
+fn shadow(rig: &Rig) -> Result<(), Failed> {
+    let kubeadm = kubeadms_objects(rig)?;
+    rig.kubectl(&["apply", "-f", &kubeadm])?;
+    let folder = deploy("kustomize/shadow").display().to_string();
+    rig.kubectl(&["apply", "-k", &folder])?;
+    let pod = Pod::of(rig, "closeby-shadow")?;
+    let agent = pod.spawn("closeby-shadow")?;
+    rig.until("it waits for kube-proxy's tables", |_| {
+        Ok(agent.log_tail().contains("no tables of kube-proxy's nftables mode"))
+    })?;
+    drop(agent);
+    rig.kubectl(&["delete", "-k", &folder])?;
     rig.kubectl(&["delete", "-f", &kubeadm]).map(drop)
 }
 

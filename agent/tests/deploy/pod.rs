@@ -144,11 +144,15 @@ impl<'a> Pod<'a> {
         check(!said.contains("WARN"), "it warns", &said)
     }
 
+    /// Starts the agent.
+    pub(crate) fn spawn(&self, container: &str) -> Result<Agent, Failed> {
+        let mut command = self.command(self.container(container)?)?;
+        Ok(Agent::start(self.rig.node(), &mut command, &self.home.join("log"))?)
+    }
+
     /// Starts the agent, and waits until it has committed.
     pub(crate) fn start(&self, container: &str) -> Result<Agent, Failed> {
-        let mut command = self.command(self.container(container)?)?;
-        let log = self.home.join("log");
-        let mut agent = Agent::start(self.rig.node(), &mut command, &log)?;
+        let mut agent = self.spawn(container)?;
         let generation = agent.next_generation(PATIENCE)?;
         check(generation.is_some(), "a generation", &agent.log_tail())?;
         Ok(agent)

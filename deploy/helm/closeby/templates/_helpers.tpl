@@ -57,6 +57,9 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- if and .Values.kubeProxyCleanup.enabled (not .Values.kubeProxyCleanup.image) -}}
 {{- fail "kubeProxyCleanup.image is required: the image of the kube-proxy that ran here, such as registry.k8s.io/kube-proxy:v1.36.3" -}}
 {{- end -}}
+{{- if and .Values.shadow (or .Values.serviceProxyName .Values.kubeProxyCleanup.enabled) -}}
+{{- fail "shadow compares with the kube-proxy that serves all Services: neither serviceProxyName nor kubeProxyCleanup goes with it" -}}
+{{- end -}}
 {{- $monitored := or .Values.metrics.podMonitor.enabled .Values.metrics.serviceMonitor.enabled -}}
 {{- if and $monitored (include "closeby.isLoopback" .Values.metrics.address) -}}
 {{- fail "metrics.address is a loopback address, where no monitor reaches it: set it to 0.0.0.0, or to [::] as `::`" -}}
