@@ -31,7 +31,7 @@ use crate::sync::effect::SweepJob;
 use crate::sync::run::{Event, Published, run};
 use crate::sync::sweeper::{self, Told};
 use crate::sync::{FactsOf, Machine, Moment, Pace, Report};
-use crate::watch::api::{AccessError, StartError};
+use crate::watch::api::{AccessError, Recorder, StartError};
 use crate::watch::manifests::ManifestsError;
 use crate::watch::notify::WatchError;
 
@@ -152,8 +152,9 @@ pub fn daemon(options: Options) -> Result<(), DaemonError> {
     if options.once && takes_over {
         handover::expect_clear(&mut kernel)?;
     }
-    let (inbox, telling) = start_telling(&options, signals)?;
-    let Telling { on_swept, until_clear, ending } = telling;
+    let (inbox, telling) = start_telling(&options, !options.once, signals)?;
+    let Telling { on_swept, until_clear, ending, recorder } = telling;
+    recorder.starting();
     if !options.once && takes_over {
         // Meanwhile the others read on: what is committed first is the newest.
         if handover::wait_until_clear(&mut kernel, &until_clear) == Clear::Stopped {
@@ -166,7 +167,7 @@ pub fn daemon(options: Options) -> Result<(), DaemonError> {
     let health = ProxyHealth::new(families.clone(), *sync_period);
     let shared = Arc::new(Shared::new(health, Metrics::new(&families), configz));
     let sweeper = Sweeper::start(on_swept, Arc::clone(&shared))?;
-    work(options, kernel, families, &inbox, sweeper, shared)?;
+    work(options, kernel, families, &inbox, sweeper, shared, recorder)?;
     ending.outcome()
 }
 
@@ -178,6 +179,7 @@ fn work(
     inbox: &Receiver<Event>,
     sweeper: Sweeper,
     shared: Arc<Shared>,
+    recorder: Recorder,
 ) -> Result<(), DaemonError> {
     let Options { node, proxy, settings, once, .. } = options;
     let (healthz, metrics) = (settings.healthz_bind_address, settings.metrics_bind_address);
@@ -189,7 +191,7 @@ fn work(
     let mut machine = Machine::new(node, facts_of, pace, kernel.send_limit());
     let published: Published = Arc::new(ArcSwapOption::empty());
     let server = (!once).then(|| Server::start(addresses, Arc::clone(&shared))).transpose()?;
-    let mut teller = Teller::new(shared, &published, server);
+    let mut teller = Teller::new(shared, &published, server, recorder);
     let superseded = handover::superseded(&proxy);
     run(&mut machine, &mut kernel, &superseded, inbox, &published, &sweeper.jobs, &mut teller);
     if once {

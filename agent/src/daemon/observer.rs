@@ -11,6 +11,7 @@ use crate::serve::{Server, Shared};
 use crate::sync::desired::Desired;
 use crate::sync::run::{Asked, Observer, Published};
 use crate::sync::{Moment, Report, Standing};
+use crate::watch::api::Recorder;
 
 /// Sees everything that happens to the machine.
 pub(super) struct Teller<'a> {
@@ -18,6 +19,7 @@ pub(super) struct Teller<'a> {
     published: &'a Published,
     /// Listens while the agent runs on.
     server: Option<Server>,
+    recorder: Recorder,
     /// When the agent started: what came about before is not measured.
     started: Duration,
     round: Round,
@@ -55,11 +57,13 @@ impl<'a> Teller<'a> {
         shared: Arc<Shared>,
         published: &'a Published,
         server: Option<Server>,
+        recorder: Recorder,
     ) -> Self {
         Self {
             shared,
             published,
             server,
+            recorder,
             started: clock(),
             round: Round::new(),
             is_waiting: false,
@@ -123,6 +127,7 @@ impl Observer for Teller<'_> {
             }
             Report::Failed { why, .. } => {
                 metrics.kube_proxy.failed();
+                self.recorder.refused(why);
                 if once {
                     self.failures += 1;
                     self.ended = Err(DaemonError::Refused(why.clone()));
@@ -136,7 +141,10 @@ impl Observer for Teller<'_> {
                 return !once;
             }
             Report::Drift { .. } => metrics.own.drifted(),
-            Report::Notes(notes) => metrics.own.noted(notes.len()),
+            Report::Notes(notes) => {
+                metrics.own.noted(notes.len());
+                notes.iter().for_each(|note| self.recorder.note(note));
+            }
         }
         true
     }
@@ -197,7 +205,7 @@ mod tests {
         let metrics = Metrics::new(&Family::BOTH.into());
         let shared = Arc::new(Shared::new(health, metrics, &Value::Null));
         let published = Arc::new(ArcSwapOption::empty());
-        let mut teller = Teller::new(Arc::clone(&shared), &published, None);
+        let mut teller = Teller::new(Arc::clone(&shared), &published, None, Recorder::silent());
         let changes = [Change::NodeGone(NodeName::from("n2"))];
         let both = [Asked::Listing, Asked::Transaction];
         let rounds: [Step<'_>; 8] = [

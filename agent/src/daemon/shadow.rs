@@ -55,7 +55,7 @@ pub fn shadow(options: Options, metrics: Option<SocketAddr>) -> Result<(), Daemo
     if let Some(note) = note {
         warn!("{note}");
     }
-    let (inbox, Telling { ending, .. }) = super::start_telling(&options, signals)?;
+    let (inbox, Telling { ending, .. }) = super::start_telling(&options, false, signals)?;
     let Options { node, settings, once, .. } = options;
     let health = ProxyHealth::new(families.clone(), settings.sync_period);
     let shared = Arc::new(Shared::new(health, Metrics::new(&families), &settings.configz));

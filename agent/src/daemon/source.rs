@@ -11,7 +11,7 @@ use crate::model::{NodeName, Note, ServiceProxy};
 use crate::sync::run::Event;
 use crate::wait::Woken;
 use crate::watch::api::listing::Guard;
-use crate::watch::api::{self, Access, Told, Wanted};
+use crate::watch::api::{self, Access, Recorder, Told, Wanted};
 use crate::watch::folder;
 use crate::watch::manifests::{Folder, ManifestsError};
 use crate::watch::notify::Watch;
@@ -32,21 +32,25 @@ pub enum Source {
 
 impl Source {
     /// Tells of what there is, and, but for a folder that is to be read `once`, of
-    /// what changes until `stop` ends.
+    /// what changes until `stop` ends. Returns what writes events, if it `records`
+    /// any and there is an API server to take them.
     pub(super) fn start(
         &self,
         node: &NodeName,
         proxy: &ServiceProxy,
         once: bool,
+        records: bool,
         stop: OwnedFd,
         events: Sender<Event>,
-    ) -> Result<(), DaemonError> {
+    ) -> Result<Recorder, DaemonError> {
         match self {
             Self::Manifests(path) => {
-                read_folder(Folder::open(path, proxy.clone())?, once, stop, events)
+                read_folder(Folder::open(path, proxy.clone())?, once, stop, events)?;
+                Ok(Recorder::silent())
             }
             Self::Api { access, guard } => {
-                let wanted = Wanted { node: node.clone(), proxy: proxy.clone(), guard: *guard };
+                let (node, proxy) = (node.clone(), proxy.clone());
+                let wanted = Wanted { node, proxy, guard: *guard, records };
                 Ok(api::start(access.clone(), wanted, move |told| pass_on(told, &events))?)
             }
         }

@@ -11,17 +11,20 @@ use super::{DaemonError, Ending, Options, another, host_error, reload, spawn};
 use crate::host::{AddressError, AddressWatch};
 use crate::model::Change;
 use crate::sync::run::Event;
+use crate::watch::api::Recorder;
 
 /// What others need of them.
 pub(super) struct Telling {
     pub(super) on_swept: Sender<Event>,
     pub(super) until_clear: OwnedFd,
     pub(super) ending: Ending,
+    pub(super) recorder: Recorder,
 }
 
 /// Starts the threads that tell of signals, this host's addresses, the configuration and objects.
 pub(super) fn start_telling(
     options: &Options,
+    records: bool,
     signals: SigSet,
 ) -> Result<(Receiver<Event>, Telling), DaemonError> {
     let addresses = AddressWatch::new()?;
@@ -37,8 +40,9 @@ pub(super) fn start_telling(
         spawn("addresses", move || follow_addresses(addresses, &until, &on_address))?;
         reload::start(options, another(&stop)?, ending.clone())?;
     }
-    options.source.start(&options.node, &options.proxy, options.once, stop, events)?;
-    Ok((inbox, Telling { on_swept, until_clear, ending }))
+    let Options { source, node, proxy, once, .. } = options;
+    let recorder = source.start(node, proxy, *once, records, stop, events)?;
+    Ok((inbox, Telling { on_swept, until_clear, ending, recorder }))
 }
 
 /// Tells of this host's addresses whenever they are others than before.

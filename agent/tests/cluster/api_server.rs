@@ -1,12 +1,13 @@
 //! The API server goes, comes back, and has forgotten; rights are missing.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use closeby_tools::lab::{Host, LabError, User};
 use libtest_mimic::Failed;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Trials;
 use super::rig::{Rig, SPARE, check, names, pod, service, who_at};
@@ -15,6 +16,7 @@ pub(crate) const ALL: Trials = &[
     ("without_an_api_server_everything_stays", without_an_api_server_everything_stays),
     ("what_was_forgotten_is_read_again", what_was_forgotten_is_read_again),
     ("without_rights_it_says_which_and_touches_nothing", without_rights_it_says_which),
+    ("a_service_that_is_wrong_has_an_event", a_service_that_is_wrong_has_an_event),
 ];
 
 /// How long an agent may take to follow a server that is back.
@@ -79,4 +81,25 @@ fn signal(rig: &Rig<'_>, signal: Signal) -> Result<(), LabError> {
         })?;
     }
     Ok(())
+}
+
+/// Two Services want one address. All agents see it, and one event says so.
+fn a_service_that_is_wrong_has_an_event(rig: &mut Rig<'static>) -> Result<(), Failed> {
+    let taken = json!({ "externalIPs": ["203.0.113.9"], "ipFamilyPolicy": "SingleStack" });
+    rig.apply(&["one", "other"].map(|name| service(name, &taken)))?;
+    let events = |rig: &Rig<'_>, reason: &str| -> Result<Vec<Value>, Failed> {
+        let all = rig.ask(|api| api.get("/apis/events.k8s.io/v1/namespaces/default/events"))?;
+        let all = all["items"].as_array().cloned().unwrap_or_default();
+        Ok(all.into_iter().filter(|event| event["reason"] == reason).collect())
+    };
+    rig.until("an event", |rig| Ok(!events(rig, "NotServedAsWritten")?.is_empty()))?;
+    let found = events(rig, "NotServedAsWritten")?;
+    let texts: BTreeSet<_> = found.iter().map(|event| event["note"].to_string()).collect();
+    check(texts.len() == found.len(), "each is there once", &found)?;
+    let regards = &found[0]["regarding"];
+    let path = "/api/v1/namespaces/default/services/";
+    let path = format!("{path}{}", regards["name"].as_str().unwrap_or_default());
+    let service = rig.ask(|api| api.get(&path))?;
+    check(service["metadata"]["uid"] == regards["uid"], "it is found by its UID", regards)?;
+    check(!events(rig, "Starting")?.is_empty(), "agents say that they start", &"none does")
 }

@@ -6,6 +6,7 @@
 //! says is gone; and a list that says so of most of it must say it several times.
 
 mod access;
+mod events;
 mod failure;
 mod follow;
 mod kinds;
@@ -19,11 +20,12 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::thread;
 
-use futures::future::{join, join_all};
+use futures::future::{join_all, join3};
 use tokio::runtime::Builder;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 pub use access::{Access, AccessError};
+pub use events::Recorder;
 
 use super::objects::{EndpointSlice, Node, Service, ServiceCidr};
 use crate::model::{Change, NodeName, Note, ServiceProxy};
@@ -58,6 +60,8 @@ pub struct Wanted {
     pub proxy: ServiceProxy,
     /// When a list is not believed at once.
     pub guard: Option<Guard>,
+    /// Whether to write events.
+    pub records: bool,
 }
 
 /// Why following cannot begin.
@@ -72,7 +76,7 @@ pub enum StartError {
 }
 
 /// Starts the thread, which ends with the process. `on_told` is given what is
-/// ready at a time.
+/// ready at a time. Returns what writes events.
 ///
 /// # Errors
 ///
@@ -81,23 +85,27 @@ pub fn start(
     access: Access,
     wanted: Wanted,
     on_told: impl FnMut(Vec<Told>) + Send + 'static,
-) -> Result<(), StartError> {
+) -> Result<Recorder, StartError> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let opened = {
         let _within = runtime.enter();
         access.client()?
     };
     let server = opened.1.clone();
+    let (recorder, incidents) = Recorder::new();
+    let recorder = if wanted.records { recorder } else { Recorder::silent() };
+    let records = recorder.clone();
     thread::Builder::new().name("api".to_owned()).spawn(move || {
         runtime.block_on(async move {
             let (told, inbox) = unbounded_channel();
             let open: Open = Box::new(move || access.client());
             let link = Rc::new(Link::new(open, opened, told));
             link.tell(Told::News(format!("following the API server at {server}")));
-            join(follow_all(link, wanted), pass_on(inbox, on_told)).await;
+            let writing = events::write(Rc::clone(&link), wanted.node.clone(), incidents);
+            join3(follow_all(link, wanted), pass_on(inbox, records, on_told), writing).await;
         });
     })?;
-    Ok(())
+    Ok(recorder)
 }
 
 /// Follows every kind, for ever.
@@ -120,9 +128,18 @@ fn one<K: Watched + 'static>(
 }
 
 /// Passes on what is ready, together.
-async fn pass_on(mut inbox: UnboundedReceiver<Told>, mut on_told: impl FnMut(Vec<Told>)) {
+async fn pass_on(
+    mut inbox: UnboundedReceiver<Told>,
+    records: Recorder,
+    mut on_told: impl FnMut(Vec<Told>),
+) {
     let mut ready = Vec::new();
     while inbox.recv_many(&mut ready, BATCH_MAX).await > 0 {
+        for told in &ready {
+            if let Told::Note(note) = told {
+                records.note(note);
+            }
+        }
         on_told(std::mem::take(&mut ready));
     }
 }

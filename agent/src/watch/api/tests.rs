@@ -7,7 +7,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures::future::{Either, select};
+use futures::future::{Either, join, select};
 use futures::stream;
 use http_body_util::StreamBody;
 use hyper::body::{Bytes, Frame};
@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use tower::BoxError;
 
 use super::*;
-use crate::model::{Kind, ServiceProxy};
+use crate::model::{Kind, ObjectRef, ServiceProxy};
 
 /// What the server does with a request.
 enum Answer {
@@ -130,10 +130,18 @@ fn response(
 /// A request in short.
 fn asked(uri: &Uri) -> String {
     let plural = uri.path().rsplit('/').next().unwrap();
-    let params: Vec<(&str, &str)> =
-        uri.query().unwrap().split('&').filter_map(|param| param.split_once('=')).collect();
+    let params: Vec<(&str, &str)> = uri
+        .query()
+        .unwrap_or_default()
+        .split('&')
+        .filter_map(|param| param.split_once('='))
+        .collect();
     let param = |key| params.iter().find(|(of, _)| *of == key).map(|(_, value)| *value);
+    if let (Some(one), None, None) = (param("fieldSelector"), param("limit"), param("watch")) {
+        return format!("{plural}: find {one}");
+    }
     match (param("watch"), param("sendInitialEvents"), param("resourceVersion")) {
+        _ if params.is_empty() => format!("{plural}: write"),
         (Some(_), Some(_), _) => format!("{plural}: list and watch"),
         (Some(_), None, from) => format!("{plural}: watch from {}", from.unwrap()),
         (None, ..) => {
@@ -176,7 +184,7 @@ fn play<F: Future<Output = ()>>(script: Script, follow: impl FnOnce(Rc<Link>) ->
         let open: Open = Box::new(|| Err(AccessError::Nowhere));
         let link = Rc::new(Link::new(open, (client, "https://api".to_owned()), sender));
         let out = log.clone();
-        let pass_on = pass_on(inbox, move |batch| {
+        let pass_on = pass_on(inbox, Recorder::silent(), move |batch| {
             batch.into_iter().flat_map(told).for_each(|line| out.add(line));
         });
         let all = Box::pin(join(follow(link), pass_on));
@@ -187,7 +195,8 @@ fn play<F: Future<Output = ()>>(script: Script, follow: impl FnOnce(Rc<Link>) ->
 }
 
 fn wanted() -> Wanted {
-    Wanted { node: "node-a".into(), proxy: ServiceProxy::Default, guard: Some(Guard::DEFAULT) }
+    let (proxy, guard) = (ServiceProxy::Default, Some(Guard::DEFAULT));
+    Wanted { node: "node-a".into(), proxy, guard, records: true }
 }
 
 /// What one kind's follower asks and tells.
@@ -683,11 +692,67 @@ fn what_is_ready_together_is_told_together() {
         let open: Open = Box::new(|| Err(AccessError::Nowhere));
         let link = Rc::new(Link::new(open, (client, String::new()), sender));
         let batches = Arc::clone(&batches);
-        let pass_on = pass_on(inbox, move |batch| batches.lock().unwrap().push(batch.len()));
+        let pass_on = pass_on(inbox, Recorder::silent(), move |batch| {
+            batches.lock().unwrap().push(batch.len());
+        });
         let all = Box::pin(join(one::<Service>(&link, &wanted()), pass_on));
         select(all, Box::pin(done.notified())).await;
     });
     let batches = batches.lock().unwrap().clone();
     assert_eq!(batches.iter().sum::<usize>(), 51);
     assert!(batches.len() <= 2, "{batches:?}");
+}
+
+/// Notes about Services of these names, and what is asked for because of them.
+fn recorded(names: &[&str], script: Script) -> String {
+    let notes = names.iter().map(|name| Note {
+        object: ObjectRef { kind: "Service", name: format!("shop/{name}").into(), file: None },
+        field: String::new(),
+        problem: "is wrong".to_owned(),
+    });
+    let (recorder, incidents) = Recorder::new();
+    notes.for_each(|note| recorder.note(&note));
+    let log = play(script, async |link| {
+        events::write(Rc::clone(&link), "node-a".into(), incidents).await;
+        one::<Service>(&link, &wanted()).await;
+    });
+    drop(recorder);
+    log.text()
+}
+
+fn found(uid: &str) -> Answer {
+    Whole(200, json!({"items": [{"metadata": {"uid": uid}}]}).to_string())
+}
+
+#[test]
+fn what_is_wrong_is_written_once() {
+    let script = vec![
+        ("services", found("1")),
+        ("events", Whole(201, "{}".to_owned())),
+        ("services", found("2")),
+        ("events", refusal(409, "AlreadyExists", "another node was first")),
+        ("services", page(&[], 7, "")),
+    ];
+    let expected = "\
+> services: find metadata.name%3Da
+> events: write
+> services: find metadata.name%3Db
+> events: write
+> services: find metadata.name%3Dgone
+> services: find metadata.name%3Dc
+";
+    assert_eq!(recorded(&["a", "a", "b", "b", "gone", "c"], script), expected);
+}
+
+#[test]
+fn without_the_right_to_write_that_is_said_once() {
+    let script =
+        vec![("services", found("1")), ("events", refusal(403, "Forbidden", "you may not"))];
+    let expected = "\
+> services: find metadata.name%3Da
+> events: write
+warn: events are not written, for it is not allowed: you may not
+> services: list and watch
+";
+    assert_eq!(recorded(&["a", "b"], script), expected);
 }
