@@ -73,7 +73,7 @@ fn run(ruleset: &mut Ruleset, ops: &[Op], checks: Checks) -> Vec<Refused> {
 
 /// Whether it can lead a packet where none went before.
 fn adds_ways(verb: &Verb) -> bool {
-    matches!(verb, Verb::AddRule { .. } | Verb::AddElements { .. })
+    matches!(verb, Verb::AddRule { .. } | Verb::AddElements { .. } | Verb::FillSet { .. })
 }
 
 fn ways(ruleset: &Ruleset, id: &TableId) -> Result<(), Failure> {

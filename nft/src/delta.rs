@@ -17,7 +17,7 @@ use std::fmt;
 
 use imbl::ordmap::DiffItem;
 
-use crate::elements::Difference;
+use crate::elements::{Difference, Elements};
 use crate::name::Name;
 use crate::ruleset::{
     Chain, Data, DataKind, Hook, Key, Rule, Ruleset, Set, SetSpec, Table, TableId,
@@ -83,6 +83,13 @@ pub enum Verb {
         /// What to add.
         elements: Vec<(Key, Data)>,
     },
+    /// `add element`, for all of a set that is new: takes no memory for them.
+    FillSet {
+        /// The set.
+        set: Name,
+        /// What it holds from now on.
+        elements: Elements,
+    },
     /// `delete element`.
     DeleteElements {
         /// The set.
@@ -111,9 +118,25 @@ impl Delta {
     pub fn element_counts(&self) -> (usize, usize) {
         self.ops.iter().fold((0, 0), |(added, removed), op| match &op.verb {
             Verb::AddElements { elements, .. } => (added + elements.len(), removed),
+            Verb::FillSet { elements, .. } => (added + elements.len(), removed),
             Verb::DeleteElements { keys, .. } => (added, removed + keys.len()),
             _ => (added, removed),
         })
+    }
+}
+
+impl Op {
+    /// The same with its elements as a list: what whoever reads its bytes gets.
+    #[must_use]
+    pub fn listed(self) -> Self {
+        let verb = match self.verb {
+            Verb::FillSet { set, elements } => {
+                let elements = elements.iter().map(|(key, data)| (key, data.clone())).collect();
+                Verb::AddElements { set, elements }
+            }
+            verb => verb,
+        };
+        Self { verb, ..self }
     }
 }
 
@@ -134,6 +157,9 @@ impl fmt::Display for Op {
             Verb::DeleteChain { chain } => write!(f, "delete chain {table} {chain}"),
             Verb::AddRule { chain, .. } => write!(f, "add rule {table} {chain}"),
             Verb::AddElements { set, elements } => {
+                write!(f, "add element {table} {set} ({})", elements.len())
+            }
+            Verb::FillSet { set, elements } => {
                 write!(f, "add element {table} {set} ({})", elements.len())
             }
             Verb::DeleteElements { set, keys } => {
@@ -193,6 +219,9 @@ fn diff_table(before: &Table, after: &Table, verbs: &mut Vec<Verb>) {
     let (base, plain): (Vec<_>, Vec<_>) =
         chains.written.into_iter().partition(|(_, chain)| chain.hook.is_some());
     add_rules(&plain, verbs);
+    for (name, elements) in sets.filled {
+        verbs.push(Verb::FillSet { set: name.clone(), elements: elements.clone() });
+    }
     for (name, elements) in sets.added {
         verbs.push(Verb::AddElements { set: name.clone(), elements });
     }
@@ -213,6 +242,8 @@ struct SetChanges<'a> {
     /// Gone, or with a declaration that changed: those are made anew.
     deleted: Vec<&'a Name>,
     created: Vec<(&'a Name, &'a SetSpec)>,
+    /// Created, and not empty.
+    filled: Vec<(&'a Name, &'a Elements)>,
     removed: Vec<(&'a Name, Vec<Key>)>,
     added: Vec<(&'a Name, Vec<(Key, Data)>)>,
 }
@@ -235,9 +266,9 @@ impl<'a> SetChanges<'a> {
                 Some(old) if old.spec == new.spec => changes.elements(name, old, new),
                 _ => {
                     changes.created.push((name, &new.spec));
-                    let mut added = Vec::with_capacity(new.elements.len());
-                    added.extend(new.elements.iter().map(|(key, data)| (key, data.clone())));
-                    changes.elements_added(name, added);
+                    if !new.elements.is_empty() {
+                        changes.filled.push((name, &new.elements));
+                    }
                 }
             }
         }
@@ -263,10 +294,6 @@ impl<'a> SetChanges<'a> {
         if !removed.is_empty() {
             self.removed.push((name, removed));
         }
-        self.elements_added(name, added);
-    }
-
-    fn elements_added(&mut self, name: &'a Name, added: Vec<(Key, Data)>) {
         if !added.is_empty() {
             self.added.push((name, added));
         }

@@ -10,6 +10,7 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use imbl::OrdMap;
@@ -161,6 +162,27 @@ impl Elements {
     pub fn iter(&self) -> impl Iterator<Item = (Key, &Data)> {
         let singles = self.singles.iter().map(|(key, data)| (key.clone(), data));
         singles.chain(self.groups.iter().flat_map(|(prefix, group)| joined(prefix, group)))
+    }
+
+    /// The next elements after a key, in order, at most so many: to walk through
+    /// many of them without a copy of all. The keys of a set are all of one
+    /// length.
+    #[must_use]
+    pub fn after(&self, key: Option<&Key>, most: usize) -> Vec<(Key, Data)> {
+        let owned = |(key, data): (Key, &Data)| (key, data.clone());
+        let Some(key) = key else {
+            return self.iter().take(most).map(owned).collect();
+        };
+        let Some((prefix, word)) = split(key) else {
+            let rest = self.singles.range::<_, Key>((Bound::Excluded(key), Bound::Unbounded));
+            return rest.map(|(key, data)| (key.clone(), data.clone())).take(most).collect();
+        };
+        let same = self.groups.get_key_value(&prefix).into_iter();
+        let same = same.flat_map(|(prefix, group)| joined(prefix, group));
+        let same = same.skip_while(|(other, _)| other.0.last_chunk() <= Some(&word));
+        let rest = self.groups.range::<_, Key>((Bound::Excluded(&prefix), Bound::Unbounded));
+        let rest = rest.flat_map(|(prefix, group)| joined(prefix, group));
+        same.chain(rest).take(most).map(owned).collect()
     }
 
     /// All keys, in order.
@@ -345,6 +367,27 @@ mod tests {
                 }
             }
             prop_assert_eq!(turned, second);
+        }
+
+        #[test]
+        fn parts_are_the_whole(
+            edits in prop::collection::vec((0..4_u32, 0..4_u32), 0..40),
+            words in 1..5_usize,
+            most in 1..6_usize,
+        ) {
+            let key = |(first, last)| (1..words).fold(Key::new().number(first), |key, _| key.number(last));
+            let all: Elements = edits.into_iter().map(|edit| (key(edit), data(edit.1))).collect();
+            let mut walked = Vec::new();
+            loop {
+                let part = all.after(walked.last().map(|(key, _)| key), most);
+                if part.is_empty() {
+                    break;
+                }
+                prop_assert!(part.len() <= most);
+                walked.extend(part);
+            }
+            let whole: Vec<_> = all.iter().map(|(key, data)| (key, data.clone())).collect();
+            prop_assert_eq!(walked, whole);
         }
 
         #[test]

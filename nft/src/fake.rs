@@ -230,6 +230,7 @@ fn refusals(
 fn element_count(op: &Op) -> usize {
     match &op.verb {
         Verb::AddElements { elements, .. } => elements.len(),
+        Verb::FillSet { elements, .. } => elements.len(),
         Verb::DeleteElements { keys, .. } => keys.len(),
         _ => 0,
     }

@@ -149,6 +149,9 @@ impl CommitError {
             (Some(Verb::AddElements { elements, .. }), Some(index)) => {
                 elements.get(index).map(|(key, _)| format!(" (element {key:?})"))
             }
+            (Some(Verb::FillSet { elements, .. }), Some(index)) => {
+                elements.keys().nth(index).map(|key| format!(" (element {key:?})"))
+            }
             (Some(Verb::DeleteElements { keys, .. }), Some(index)) => {
                 keys.get(index).map(|key| format!(" (element {key:?})"))
             }

@@ -222,9 +222,29 @@ fn nothing_is_due_before_all_is_told() {
     let mut told = objects();
     told.pop();
     world.change(&told);
+    world.answer();
     assert_eq!(world.machine.wake_at(), Moment::NEVER);
     world.pass(Duration::from_secs(2 * 3600));
-    assert_eq!(world.requests, []);
+    world.foreign(Foreign::Elsewhere);
+    world.pass(Duration::from_secs(2 * 3600));
+    assert_eq!(world.requests.len(), 1, "the kernel is read, once");
+}
+
+/// What was read while the objects were told is not believed if somebody has
+/// committed since.
+#[test]
+fn what_was_read_too_early_is_read_again() {
+    for (what, requests) in [(None, 2), (Some(Foreign::Elsewhere), 3)] {
+        let mut world = World::new(Duration::ZERO, usize::MAX);
+        world.change(&[]);
+        world.answer();
+        what.into_iter().for_each(|what| world.foreign(what));
+        world.poll();
+        world.change(&objects());
+        world.settle(FEW);
+        assert_eq!(world.requests.len(), requests, "{what:?}");
+        assert!(!world.reports.iter().any(|(_, report)| matches!(report, Report::Drift { .. })));
+    }
 }
 
 #[test]

@@ -2,7 +2,8 @@
 //!
 //! PURE. What is desired and what is installed are two values, and only a
 //! receipt moves one to the other. Invariants:
-//! - nothing is programmed before every kind of object was told in full;
+//! - nothing is programmed before every kind of object was told in full (the
+//!   kernel is read meanwhile, once: whoever commits by then spoils that);
 //! - a snapshot is published only after the kernel has its generation;
 //! - after any doubt (lost answer, refusal, foreign transaction) the kernel is
 //!   read back before anything is written.
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use closeby_nft::delta::diff;
-use closeby_nft::kernel::{Advice, CommitError, ListError, Listing, Receipt};
+use closeby_nft::kernel::{ListError, Listing};
 use closeby_nft::{Family, GenId};
 
 use super::desired::Desired;
@@ -24,6 +25,7 @@ use crate::compile::{Facts, Generation, NodePlan};
 use crate::model::{Cluster, Dirty, NodeName, TRIGGERS_MAX};
 use crate::render::tables::sizes::Sizes;
 
+mod commits;
 mod state;
 
 use state::{Committing, State};
@@ -44,6 +46,8 @@ pub struct Machine {
     published: Option<Generation>,
     sweeps: Sweeps,
     state: State,
+    /// Whether the kernel was asked what it holds, ever.
+    has_listed: bool,
     pace: Pace,
 }
 
@@ -68,6 +72,7 @@ impl Machine {
             published: None,
             sweeps: Sweeps::default(),
             state: State::Unknown { suspect: None },
+            has_listed: false,
             pace,
         }
     }
@@ -96,10 +101,11 @@ impl Machine {
     #[must_use]
     pub fn wake_at(&self) -> Moment {
         match &self.state {
-            _ if !self.cluster.is_complete() => Moment::NEVER,
             // An answer comes first.
             State::Listing { .. } | State::Committing(_) => Moment::NEVER,
-            State::Unknown { .. } => self.pace.next_try(),
+            State::Unknown { .. } if self.may_list() => self.pace.next_try(),
+            State::Unknown { .. } => Moment::NEVER,
+            State::Known { .. } if !self.cluster.is_complete() => Moment::NEVER,
             State::Known { is_settled: true, .. } if self.dirty.is_empty() => {
                 self.pace.next_audit()
             }
@@ -131,15 +137,17 @@ impl Machine {
 
     /// Goes on as far as it can without the outside world.
     fn advance(&mut self, now: Moment, effects: &mut Vec<Effect>) {
-        if !self.cluster.is_complete() || now < self.pace.next_try() {
+        if now < self.pace.next_try() {
             return;
         }
+        let (is_complete, may_list) = (self.cluster.is_complete(), self.may_list());
         match &mut self.state {
-            State::Unknown { suspect } => {
+            State::Unknown { suspect } if may_list => {
                 self.state = State::Listing { suspect: suspect.take() };
+                self.has_listed = true;
                 effects.push(Effect::List);
             }
-            State::Known { installed, .. } if now >= self.pace.next_commit() => {
+            State::Known { installed, .. } if is_complete && now >= self.pace.next_commit() => {
                 let first = self.desired.is_none().then(|| Sizes::of(installed));
                 if first.is_some() {
                     self.sweeps.inherit(installed);
@@ -149,8 +157,17 @@ impl Machine {
                 }
                 self.reconcile(now, effects);
             }
-            State::Known { .. } | State::Listing { .. } | State::Committing(_) => {}
+            State::Unknown { .. }
+            | State::Known { .. }
+            | State::Listing { .. }
+            | State::Committing(_) => {}
         }
+    }
+
+    /// Whether the kernel may be read now: before all is told only once, so that
+    /// one that others keep busy is not read for nothing.
+    fn may_list(&self) -> bool {
+        !self.has_listed || self.cluster.is_complete()
     }
 
     /// Makes the next plan and its renderings, unless what changed is nothing
@@ -207,14 +224,16 @@ impl Machine {
         *is_settled = false;
         let elements = delta.element_counts();
         match stages(delta, installed, self.limit) {
-            Ok(stages) => {
-                effects.extend(stages.front().cloned().map(Effect::Commit));
+            Ok(mut rest) => {
+                let Some(stage) = rest.next() else { return };
+                effects.push(Effect::Commit(stage.clone()));
                 self.state = State::Committing(Box::new(Committing {
                     before: installed.clone(),
                     gen_id: *gen_id,
                     target: desired.clone(),
-                    stage_count: stages.len(),
-                    stages,
+                    stage,
+                    rest,
+                    is_first: true,
                     elements,
                 }));
             }
@@ -261,82 +280,6 @@ impl Machine {
         }
     }
 
-    fn committed(
-        &mut self,
-        outcome: Result<Receipt, CommitError>,
-        now: Moment,
-        effects: &mut Vec<Effect>,
-    ) {
-        let unknown = State::Unknown { suspect: None };
-        let commit = match std::mem::replace(&mut self.state, unknown) {
-            State::Committing(commit) => *commit,
-            other => {
-                self.state = other;
-                return;
-            }
-        };
-        match outcome {
-            Ok(receipt) => self.stage_committed(commit, receipt, now, effects),
-            Err(error) => self.commit_failed(commit, &error, now, effects),
-        }
-    }
-
-    fn stage_committed(
-        &mut self,
-        mut commit: Committing,
-        Receipt { gen_id }: Receipt,
-        now: Moment,
-        effects: &mut Vec<Effect>,
-    ) {
-        // Counted, not taken from the receipt: where the two differ, somebody
-        // else committed too, and at the end that must show.
-        commit.gen_id = GenId(commit.gen_id.0.wrapping_add(1));
-        commit.stages.pop_front();
-        if let Some(next) = commit.stages.front() {
-            effects.push(Effect::Commit(next.clone()));
-            self.state = State::Committing(Box::new(commit));
-            return;
-        }
-        self.pace.committed(now);
-        self.limit = self.send_limit;
-        let installed = commit.target.rendered.ruleset().clone();
-        self.state = State::Known { installed, gen_id: commit.gen_id, is_settled: true };
-        self.publish_target(commit.target, commit.elements, effects);
-        self.polled(Some(gen_id), now);
-    }
-
-    fn commit_failed(
-        &mut self,
-        commit: Committing,
-        error: &CommitError,
-        now: Moment,
-        effects: &mut Vec<Effect>,
-    ) {
-        let why = match commit.stages.front() {
-            Some(stage) => error.explain(&stage.delta),
-            None => error.to_string(),
-        };
-        let retry_at = self.pace.failed(now);
-        match error.advice() {
-            Advice::GiveUp => effects.push(Effect::Report(Report::Stuck { why })),
-            Advice::ReadBack => effects.push(Effect::Report(Report::Failed { why, retry_at })),
-            Advice::Split => {
-                if let CommitError::TooLarge { limit, .. } = error {
-                    self.limit = self.limit.min(*limit);
-                }
-                effects.push(Effect::Report(Report::Failed { why, retry_at }));
-            }
-            Advice::Retry => {
-                effects.push(Effect::Report(Report::Failed { why, retry_at }));
-                // Nothing of this transaction is there, but its predecessors are.
-                if commit.stages.len() == commit.stage_count {
-                    let Committing { before: installed, gen_id, .. } = commit;
-                    self.state = State::Known { installed, gen_id, is_settled: false };
-                }
-            }
-        }
-    }
-
     /// Begins to look at everything if that is due. A kernel that cannot be
     /// asked is looked at too: then the failure is told, and tried again.
     fn polled(&mut self, count: Option<GenId>, now: Moment) {
@@ -344,6 +287,13 @@ impl Machine {
             return;
         };
         let foreign = count.is_some_and(|count| count != *known);
+        if self.desired.is_none() {
+            if count != Some(*known) {
+                // Read too early. What is there is nobody's drift yet.
+                self.state = State::Unknown { suspect: None };
+            }
+            return;
+        }
         if count == Some(*known) {
             self.pace.quiet(now);
         }

@@ -61,6 +61,8 @@ impl Phases {
         if delta.ops.iter().any(|op| is_structural(op, &delta)) {
             return Self { change: delta, ..Self::default() };
         }
+        // A set that comes to live tables is small, and comes element by element.
+        let delta = Delta { ops: delta.ops.into_iter().map(Op::listed).collect() };
         let mut phases = Self::default();
         for op in &delta.ops {
             phases.take(op, &delta, installed);

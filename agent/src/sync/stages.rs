@@ -1,20 +1,27 @@
-//! One transaction, or several where one datagram cannot take it.
+//! One transaction, or several where one is not enough or takes too much.
 //!
-//! PURE. In a user namespace the kernel refuses large send buffers. Then
-//! everything that no packet can reach is loaded first, in parts, and the last
-//! part adds the rules of the base chains: readers see nothing or everything.
-//! That works as long as our tables are not live yet; a change of live tables
-//! goes in one transaction or not at all.
+//! PURE. A large first load goes in parts: everything that no packet can reach
+//! comes first, and the last part adds the rules of the base chains, so readers
+//! see nothing or everything. Neither we nor the kernel then hold all of it once
+//! more in a transaction, and no transaction holds the kernel up for long. It
+//! goes so, too, where the kernel refuses large send buffers (in a user
+//! namespace). A change of live tables goes in one transaction or not at all.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::phases::Phases;
 use closeby_nft::delta::{Delta, Op, Verb};
-use closeby_nft::{Batch, Name, Open, Ruleset, Sealed, TableId};
+use closeby_nft::{Batch, Ruleset, Sealed, TableId};
 
-/// Elements in one part of a divided operation.
-const PART: usize = 256;
+mod parts;
+
+use parts::Parts;
+
+/// A first load of more elements goes in parts.
+const WHOLE_MAX: usize = 4096;
+/// Bytes of one of them.
+const PART_MAX_BYTES: usize = 1024 * 1024;
 
 /// One transaction, ready to be sent.
 #[derive(Debug)]
@@ -28,6 +35,13 @@ pub struct Stage {
     pub waits: bool,
 }
 
+impl Stage {
+    fn of(delta: Delta) -> Self {
+        let batch = Batch::of(&delta);
+        Self { delta, batch, waits: false }
+    }
+}
+
 /// A transaction of live tables that one datagram cannot take.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -39,6 +53,51 @@ pub struct TooLarge {
     limit: usize,
 }
 
+/// Transactions in their order, each made when its turn comes.
+#[derive(Debug, Default)]
+pub struct Stages {
+    rest: VecDeque<Phase>,
+    /// Whether one was made.
+    has_begun: bool,
+}
+
+/// Some transactions, of which the first waits for packets on their way.
+#[derive(Debug)]
+struct Phase {
+    has_begun: bool,
+    parts: Parts,
+    /// After the parts.
+    last: Option<Stage>,
+}
+
+impl Phase {
+    fn parts(ops: Vec<Op>, limit: usize) -> Self {
+        Self { has_begun: false, parts: Parts::new(ops, limit), last: None }
+    }
+
+    fn whole(stage: Option<Stage>) -> Self {
+        Self { last: stage, ..Self::parts(Vec::new(), 0) }
+    }
+}
+
+impl Iterator for Stages {
+    type Item = Arc<Stage>;
+
+    fn next(&mut self) -> Option<Arc<Stage>> {
+        loop {
+            let phase = self.rest.front_mut()?;
+            let Some(mut stage) = phase.parts.next().or_else(|| phase.last.take()) else {
+                self.rest.pop_front();
+                continue;
+            };
+            let is_first_of_phase = !std::mem::replace(&mut phase.has_begun, true);
+            stage.waits = is_first_of_phase && self.has_begun;
+            self.has_begun = true;
+            return Some(Arc::new(stage));
+        }
+    }
+}
+
 /// The transactions that carry out `delta`, none larger than `limit` bytes.
 ///
 /// What others are led to comes first, and goes last, in transactions of their
@@ -46,63 +105,42 @@ pub struct TooLarge {
 ///
 /// # Errors
 /// When the rest takes more than one, and the tables are live.
-pub fn stages(
-    delta: Delta,
-    installed: &Ruleset,
-    limit: usize,
-) -> Result<VecDeque<Arc<Stage>>, TooLarge> {
+pub fn stages(delta: Delta, installed: &Ruleset, limit: usize) -> Result<Stages, TooLarge> {
     let Phases { prepare, expand, change, contract } = Phases::of(delta, installed);
     let phases = [
-        in_parts(prepare.ops, limit),
-        in_parts(expand.ops, limit),
+        Phase::parts(prepare.ops, limit),
+        Phase::parts(expand.ops, limit),
         load(change, installed, limit)?,
-        in_parts(contract.ops, limit),
+        Phase::parts(contract.ops, limit),
     ];
-    let mut stages = VecDeque::new();
-    for mut phase in phases {
-        if let Some(first) = phase.first_mut() {
-            first.waits = !stages.is_empty();
-        }
-        stages.extend(phase.into_iter().map(Arc::new));
-    }
-    Ok(stages)
-}
-
-/// The transactions for what no packet is led to, in its order.
-fn in_parts(ops: Vec<Op>, limit: usize) -> Vec<Stage> {
-    let mut stages = Vec::new();
-    let mut part = Part::default();
-    for unit in units(ops) {
-        stages.extend(part.push(unit, limit));
-    }
-    stages.extend(part.close());
-    stages
-}
-
-fn stage(delta: Delta) -> Stage {
-    let batch = Batch::of(&delta);
-    Stage { delta, batch, waits: false }
+    Ok(Stages { rest: phases.into(), has_begun: false })
 }
 
 /// The transactions for all that packets can meet.
-fn load(delta: Delta, installed: &Ruleset, limit: usize) -> Result<Vec<Stage>, TooLarge> {
+fn load(delta: Delta, installed: &Ruleset, limit: usize) -> Result<Phase, TooLarge> {
     if delta.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Phase::whole(None));
     }
-    let whole = stage(delta);
+    let is_live = delta.ops.iter().any(|op| is_live(&op.table, installed));
+    if !is_live && delta.element_counts().0 > WHOLE_MAX {
+        return Ok(hidden_first(&delta, installed, limit.min(PART_MAX_BYTES)));
+    }
+    let whole = Stage::of(delta);
     let len = whole.batch.bytes().len();
     if len <= limit {
-        return Ok(vec![whole]);
+        Ok(Phase::whole(Some(whole)))
+    } else if is_live {
+        Err(TooLarge { len, limit })
+    } else {
+        Ok(hidden_first(&whole.delta, installed, limit))
     }
-    let delta = whole.delta;
-    if delta.ops.iter().any(|op| is_live(&op.table, installed)) {
-        return Err(TooLarge { len, limit });
-    }
+}
+
+/// What no packet can reach in parts, then what lets packets in.
+fn hidden_first(delta: &Delta, installed: &Ruleset, limit: usize) -> Phase {
     let (entering, hidden): (Vec<Op>, Vec<Op>) =
-        delta.ops.iter().cloned().partition(|op| adds_base_rule(op, &delta, installed));
-    let mut stages = in_parts(hidden, limit);
-    stages.push(stage(Delta { ops: entering }));
-    Ok(stages)
+        delta.ops.iter().cloned().partition(|op| adds_base_rule(op, delta, installed));
+    Phase { last: Some(Stage::of(Delta { ops: entering })), ..Phase::parts(hidden, limit) }
 }
 
 /// Whether packets enter this table now.
@@ -126,75 +164,62 @@ fn adds_base_rule(op: &Op, delta: &Delta, installed: &Ruleset) -> bool {
         })
 }
 
-/// What may not be taken apart, in order: operations on one chain, which in
-/// parts would let in whom its last rule drops; and at most [`PART`] elements.
-fn units(ops: Vec<Op>) -> Vec<Vec<Op>> {
-    let mut units: Vec<Vec<Op>> = Vec::new();
-    for op in ops {
-        let last = units.last().and_then(|unit| unit.first());
-        let goes_on =
-            chain_of(&op).is_some() && last.is_some_and(|last| chain_of(last) == chain_of(&op));
-        match units.last_mut() {
-            Some(unit) if goes_on => unit.push(op),
-            _ => units.extend(divided(op).into_iter().map(|part| vec![part])),
-        }
-    }
-    units
-}
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
 
-fn chain_of(op: &Op) -> Option<(&TableId, &Name)> {
-    match &op.verb {
-        Verb::FlushChain { chain } | Verb::AddRule { chain, .. } => Some((&op.table, chain)),
-        _ => None,
-    }
-}
+    use closeby_nft::apply::apply;
+    use closeby_nft::delta::diff;
+    use closeby_nft::ruleset::{Chain, ChainType, Hook, HookPoint, Set, SetSpec, Table};
+    use closeby_nft::{Data, DataKind, Elements, Family, Field, Key, Name, Statement};
 
-/// The operation in parts of at most [`PART`] elements.
-fn divided(op: Op) -> Vec<Op> {
-    let Op { table, verb } = op;
-    let part = |verb| Op { table: table.clone(), verb };
-    match verb {
-        Verb::AddElements { set, elements } => elements
-            .chunks(PART)
-            .map(|elements| {
-                part(Verb::AddElements { set: set.clone(), elements: elements.to_vec() })
-            })
-            .collect(),
-        Verb::DeleteElements { set, keys } => keys
-            .chunks(PART)
-            .map(|keys| part(Verb::DeleteElements { set: set.clone(), keys: keys.to_vec() }))
-            .collect(),
-        verb => vec![part(verb)],
-    }
-}
+    use super::*;
 
-/// A transaction that is being filled.
-#[derive(Debug, Default)]
-struct Part {
-    ops: Vec<Op>,
-    batch: Batch<Open>,
-}
-
-impl Part {
-    /// Adds operations; returns the transaction before them if both are too large.
-    fn push(&mut self, unit: Vec<Op>, limit: usize) -> Option<Stage> {
-        let mut alone = Batch::new();
-        unit.iter().for_each(|op| alone.push(op));
-        let full = if self.batch.len() + alone.len() > limit {
-            std::mem::take(self).close()
-        } else {
-            None
+    /// A table with so many addresses in a set that its base chain looks up in.
+    fn loaded(count: u32) -> Ruleset {
+        let set = Name::from("vips");
+        let key = vec![Field::Daddr];
+        let spec = SetSpec { key: key.clone(), data: DataKind::None, size: count, dynamic: false };
+        let elements: Elements = (0..count)
+            .map(|number| (Key::new().addr(Ipv4Addr::from(number).into()), Data::None))
+            .collect();
+        let hook = Hook { kind: ChainType::Nat, point: HookPoint::Prerouting, priority: -100 };
+        let rules = vec![vec![Statement::Lookup { key, set: set.clone() }, Statement::Counter]];
+        let table = Table {
+            sets: [(set, Set { spec, elements })].into_iter().collect(),
+            chains: [(Name::from("nat"), Chain { hook: Some(hook), rules })].into_iter().collect(),
         };
-        unit.iter().for_each(|op| self.batch.push(op));
-        self.ops.extend(unit);
-        full
+        let id = TableId { family: Family::Ip, name: Name::from("t") };
+        Ruleset { tables: [(id, table)].into() }
     }
 
-    fn close(self) -> Option<Stage> {
-        (!self.ops.is_empty()).then(|| Stage {
-            delta: Delta { ops: self.ops },
-            batch: self.batch.seal(),
-            waits: false,
-        })
+    /// The transactions from nothing, each applied, and whether packets enter.
+    fn load(ruleset: &Ruleset) -> Vec<(Arc<Stage>, bool)> {
+        let mut installed = Ruleset::default();
+        let delta = diff(&installed, ruleset);
+        let stages = stages(delta, &installed, usize::MAX).unwrap();
+        let loaded = stages.map(|stage| {
+            assert_eq!(apply(&mut installed, &stage.delta.ops), Ok(()));
+            let live = installed.tables.keys().any(|id| is_live(id, &installed));
+            (stage, live)
+        });
+        let loaded = loaded.collect();
+        assert_eq!(&installed, ruleset);
+        loaded
+    }
+
+    #[test]
+    fn a_large_first_load_goes_in_parts_of_which_the_last_lets_packets_in() {
+        let small = load(&loaded(u32::try_from(WHOLE_MAX).unwrap()));
+        assert_eq!(small.len(), 1);
+
+        let large = load(&loaded(100_000));
+        let lives: Vec<bool> = large.iter().map(|(_, live)| *live).collect();
+        let (last, before) = lives.split_last().unwrap();
+        assert!(before.len() > 1 && *last && !before.contains(&true), "{lives:?}");
+        for (stage, _) in large {
+            assert!(stage.batch.bytes().len() <= PART_MAX_BYTES);
+            assert!(!stage.waits, "no packet is on its way through these");
+        }
     }
 }

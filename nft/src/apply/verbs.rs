@@ -46,6 +46,10 @@ pub(super) fn apply(table: &mut Table, family: Family, verb: &Verb) -> Result<()
             Ok(())
         }
         Verb::AddElements { set, elements } => add_elements(table, family, set, elements),
+        Verb::FillSet { set, elements } => {
+            let all: Vec<_> = elements.iter().map(|(key, data)| (key, data.clone())).collect();
+            add_elements(table, family, set, &all)
+        }
         Verb::DeleteElements { set, keys } => delete_elements(table, set, keys),
     }
 }

@@ -105,18 +105,23 @@ impl Messages<'_> {
             }
             Verb::AddRule { chain, rule } => self.add_rule(chain, rule),
             Verb::AddElements { set, elements } => {
-                let first = elements.first().map(|(key, data)| {
-                    let mut one = Vec::new();
-                    put_element(&mut one, key, data);
-                    one.len()
-                });
-                self.out.reserve(first.unwrap_or(0) * elements.len());
-                self.elements(msg::NEWSETELEM, nfnl::CREATE, set, elements, |out, (key, data)| {
+                if let Some((key, data)) = elements.first() {
+                    self.reserve(key, data, elements.len());
+                }
+                self.elements(msg::NEWSETELEM, set, elements.iter(), |out, (key, data)| {
                     put_element(out, key, data);
                 });
             }
+            Verb::FillSet { set, elements } => {
+                if let Some((key, data)) = elements.iter().next() {
+                    self.reserve(&key, data, elements.len());
+                }
+                self.elements(msg::NEWSETELEM, set, elements.iter(), |out, (key, data)| {
+                    put_element(out, &key, data);
+                });
+            }
             Verb::DeleteElements { set, keys } => {
-                self.elements(msg::DELSETELEM, 0, set, keys, |out, key| {
+                self.elements(msg::DELSETELEM, set, keys.iter(), |out, key| {
                     put_element(out, key, &Data::None);
                 });
             }
@@ -165,16 +170,23 @@ impl Messages<'_> {
         });
     }
 
+    /// Makes room for so many elements like this one.
+    fn reserve(&mut self, key: &Key, data: &Data, count: usize) {
+        let mut one = Vec::new();
+        put_element(&mut one, key, data);
+        self.out.reserve(one.len() * count);
+    }
+
     /// As many messages as the elements take, one even if there are none.
     fn elements<T>(
         &mut self,
         kind: u8,
-        flags: u16,
         set: &Name,
-        elements: &[T],
-        put: impl Fn(&mut Vec<u8>, &T),
+        elements: impl Iterator<Item = T>,
+        put: impl Fn(&mut Vec<u8>, T),
     ) {
-        let mut rest = elements.iter().peekable();
+        let flags = if kind == msg::NEWSETELEM { nfnl::CREATE } else { 0 };
+        let mut rest = elements.peekable();
         loop {
             self.message(kind, flags, elem::LIST_TABLE, |out| {
                 nfnl::put_str(out, elem::LIST_SET, set.as_str());

@@ -72,7 +72,7 @@ pub(crate) fn many_elements() {
 /// The same operations in transactions of a thousand elements.
 fn parts(delta: &Delta) -> Vec<Delta> {
     let mut parts = Vec::new();
-    for op in &delta.ops {
+    for op in delta.ops.iter().cloned().map(Op::listed) {
         match &op.verb {
             Verb::AddElements { set, elements } => {
                 parts.extend(elements.chunks(1000).map(|chunk| {

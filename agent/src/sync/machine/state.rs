@@ -1,12 +1,11 @@
 //! What the machine knows of the kernel.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use closeby_nft::{GenId, Ruleset};
 
 use super::super::desired::Desired;
-use super::super::stages::Stage;
+use super::super::stages::{Stage, Stages};
 
 /// What we know of the kernel.
 #[derive(Debug)]
@@ -39,9 +38,11 @@ pub(super) struct Committing {
     /// The kernel's count as our own transactions make it.
     pub(super) gen_id: GenId,
     pub(super) target: Desired,
-    /// The transaction under way, then those that follow it.
-    pub(super) stages: VecDeque<Arc<Stage>>,
-    /// How many there were.
-    pub(super) stage_count: usize,
+    /// The transaction under way.
+    pub(super) stage: Arc<Stage>,
+    /// Those that follow it.
+    pub(super) rest: Stages,
+    /// Whether none came before it.
+    pub(super) is_first: bool,
     pub(super) elements: (usize, usize),
 }

@@ -144,8 +144,8 @@ fn churn(
     let changes: Vec<VecDeque<Arc<Stage>>> = states
         .iter()
         .zip(next)
-        .map(|(from, to)| stages(diff(from, to), from, usize::MAX))
-        .collect::<Result<_, _>>()?;
+        .map(|(from, to)| Ok(stages(diff(from, to), from, usize::MAX)?.collect::<VecDeque<_>>()))
+        .collect::<anyhow::Result<_>>()?;
     let watch = Watch::open(&line.sink)?;
     let done = AtomicBool::new(false);
     let (flows, commits, (seen, misrouted)) = thread::scope(|scope| {
