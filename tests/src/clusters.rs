@@ -277,8 +277,8 @@ fn percent<T: Strategy>(share: u8, strategy: T) -> impl Strategy<Value = Option<
     (0..100_u8, strategy).prop_map(move |(roll, value)| (roll >= 100 - share).then_some(value))
 }
 
-fn into_list<T: Clone>(set: BTreeSet<T>) -> Arc<[T]> {
-    set.into_iter().collect()
+fn into_list<T>(set: BTreeSet<T>) -> Arc<Vec<T>> {
+    Arc::new(set.into_iter().collect())
 }
 
 fn node() -> impl Strategy<Value = Node> {

@@ -146,10 +146,10 @@ fn endpoint(number: u8, words: &str) -> Endpoint {
             None if word == "down" => endpoint.life = Life::Down,
             None if word == "draining" => endpoint.life = Life::Draining,
             Some(("zones", names)) => {
-                endpoint.hints.zones = Some(names.split(',').map(Into::into).collect());
+                endpoint.hints.zones = Some(Arc::new(names.split(',').map(Into::into).collect()));
             }
             Some(("nodes", names)) => {
-                endpoint.hints.nodes = Some(names.split(',').map(Into::into).collect());
+                endpoint.hints.nodes = Some(Arc::new(names.split(',').map(Into::into).collect()));
             }
             _ => panic!("{word:?} says nothing about an endpoint"),
         }

@@ -116,7 +116,7 @@ fn endpoint(shape: Shape, index: u32, slot: u32) -> Endpoint {
         addr: endpoint_addr(shape.family, number),
         node: Some(node_name(1 + number % 1000)),
         zone: zone_of.clone(),
-        hints: Hints { zones: zone_of.map(|zone| Arc::from([zone])), nodes: None },
+        hints: Hints { zones: zone_of.map(|zone| Arc::new(vec![zone])), nodes: None },
         life: Life::Ready,
     }
 }

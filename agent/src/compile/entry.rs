@@ -78,11 +78,14 @@ pub fn service_plan(
                 // Nobody comes to its endpoints this way, so none meets itself.
                 plan.on_node.clear();
             }
+            plan.served.shrink_to_fit();
             notes.extend(too_many(service, index, &plan));
             notes.extend(unremembered(service, index, &plan));
             ports.push(plan);
         }
     }
+    // Most Services have one port, and a vector begins with room for four.
+    ports.shrink_to_fit();
     ServicePlan { ports, health: health_port(service, &health, cluster, facts), notes }
 }
 

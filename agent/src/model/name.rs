@@ -12,11 +12,15 @@ use serde::Serialize;
 
 use super::note::shown;
 
+/// The text of a name. One word wide: of 100,000 endpoints, each names its node
+/// and its zone.
+type Text = Arc<Box<str>>;
+
 macro_rules! text_name {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-        pub struct $name(Arc<str>);
+        pub struct $name(Text);
 
         impl $name {
             /// The name as text.
@@ -34,13 +38,7 @@ macro_rules! text_name {
 
         impl From<&str> for $name {
             fn from(text: &str) -> Self {
-                Self(text.into())
-            }
-        }
-
-        impl From<Arc<str>> for $name {
-            fn from(text: Arc<str>) -> Self {
-                Self(text)
+                Self(Arc::new(text.into()))
             }
         }
 

@@ -65,13 +65,14 @@ pub struct Endpoint {
     pub life: Life,
 }
 
-/// For whom the controller meant an endpoint; empty lists when it said nothing.
+/// For whom the controller meant an endpoint. Lists are one word wide: there are
+/// many endpoints, and few lists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hints {
     /// `forZones`. `None` when empty: most endpoints of a cluster have none.
-    pub zones: Option<Arc<[Zone]>>,
+    pub zones: Option<Arc<Vec<Zone>>>,
     /// `forNodes`.
-    pub nodes: Option<Arc<[NodeName]>>,
+    pub nodes: Option<Arc<Vec<NodeName>>>,
 }
 
 /// What an endpoint may be used for: the API's three optional conditions as

@@ -29,7 +29,9 @@ pub fn snapshot(before: &Snapshot, previous: &NodePlan, plan: &NodePlan) -> Snap
     }
     // All that goes first: a frontend may pass from one Service to another.
     for (name, service) in gone {
-        next.health.remove(name);
+        if service.health.is_some() {
+            next.health.remove(name);
+        }
         service.ports.iter().for_each(|port| remove(&mut next, port));
     }
     for (name, service) in here {

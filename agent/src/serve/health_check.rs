@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 use closeby_nft::Family;
 
@@ -36,6 +37,13 @@ pub fn health_checks(snapshot: &Snapshot) -> HealthChecks {
         }
     }
     checks
+}
+
+/// Whether one generation certainly asks for the same as another. Cheap: what did
+/// not change is the same in memory.
+#[must_use]
+pub fn has_same_checks(before: &Snapshot, after: &Snapshot) -> bool {
+    Arc::ptr_eq(&before.facts, &after.facts) && before.health.ptr_eq(&after.health)
 }
 
 /// As for NodePorts.

@@ -13,6 +13,7 @@ use hyper::Request;
 use hyper::body::Incoming;
 use tokio::sync::watch;
 
+use super::health_check::has_same_checks;
 use super::health_listeners;
 use super::listener::{Place, Reply, bound, page, serve};
 use super::proxy_health::Told;
@@ -93,9 +94,14 @@ impl Server {
         Ok(Self(sender))
     }
 
-    /// Brings listeners and answers to this generation. Does not wait.
+    /// Brings listeners and answers to this generation. Does not wait, and does
+    /// not wake the thread for a generation that asks for the same ones.
     pub fn publish(&self, snapshot: Option<Arc<Snapshot>>) {
-        self.0.send_replace(snapshot);
+        self.0.send_if_modified(|known| {
+            let before = std::mem::replace(known, snapshot);
+            let pair = before.as_deref().zip(known.as_deref());
+            !pair.is_some_and(|(before, after)| has_same_checks(before, after))
+        });
     }
 }
 

@@ -182,6 +182,7 @@ fn ports(spec: &objects::ServiceSpec, exposed: bool, notes: &mut Notes) -> Vec<S
         }
         ports.push(port);
     }
+    ports.shrink_to_fit();
     ports
 }
 

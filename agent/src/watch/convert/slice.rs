@@ -204,11 +204,12 @@ fn names<N: for<'a> From<&'a str>>(
     field: fmt::Arguments<'_>,
     list: &objects::List<objects::Named>,
     notes: &mut Notes,
-) -> Option<Arc<[N]>> {
+) -> Option<Arc<Vec<N>>> {
     let mut names = Vec::new();
     for (place, named) in notes.items(field, list) {
         let field = format_args!("{field}[{place}].name");
         names.extend(word(field, &named.name, "this hint is ignored", notes).map(N::from));
     }
-    (!names.is_empty()).then(|| names.into())
+    names.shrink_to_fit();
+    (!names.is_empty()).then(|| Arc::new(names))
 }

@@ -59,6 +59,8 @@ pub(super) struct Figures {
     pub(super) change_ms: Stats,
     pub(super) change_cpu_ms: f64,
     pub(super) added_ms: Stats,
+    /// What the API server takes of that to answer.
+    pub(super) added_write_ms: Stats,
     /// Seconds from the start of the process, where rules are, until a new change is in force.
     pub(super) restart_s: f64,
     pub(super) churn: Churn,
@@ -100,7 +102,7 @@ impl Stage<'_> {
         let before = running.cpu()?;
         let lone = self.lone_changes(amount.changes).context("lone changes")?;
         let change_cpu_ms = ms(running.cpu()? - before) / f64::from(amount.changes);
-        let added = self.added(amount).context("Services added")?;
+        let (added, answers) = self.added(amount).context("Services added")?;
         drop(running);
         self.change()?;
         let running = self.programs.start(proxy, Pace::AtOnce, self.plane, self.node)?;
@@ -120,6 +122,7 @@ impl Stage<'_> {
             change_ms,
             change_cpu_ms,
             added_ms,
+            added_write_ms: Stats::of(&answers),
             restart_s,
             churn,
         })
@@ -242,10 +245,10 @@ impl Stage<'_> {
     }
 
     /// Milliseconds until new Services are served, one after the other, whose endpoints were known
-    /// before; they are gone afterwards.
-    fn added(&mut self, amount: Amount) -> anyhow::Result<Vec<f64>> {
+    /// before, and until the API server answers; they are gone afterwards.
+    fn added(&mut self, amount: Amount) -> anyhow::Result<(Vec<f64>, Vec<f64>)> {
         let Amount { proto, endpoints, changes, .. } = amount;
-        let mut times = Vec::new();
+        let (mut times, mut answers) = (Vec::new(), Vec::new());
         for part in (0..changes).map(Part::Added) {
             self.plane.ask(User::Admin, |api| part.prepare(api, proto, endpoints))?;
             thread::sleep(PAUSE);
@@ -253,6 +256,7 @@ impl Stage<'_> {
                 api.get("/readyz")?;
                 let sent = Instant::now();
                 part.create(api, proto)?;
+                answers.push(ms(sent.elapsed()));
                 Ok(sent)
             })?;
             let is_one = |to| part.slot(to).is_some_and(|slot| slot < endpoints);
@@ -262,7 +266,7 @@ impl Stage<'_> {
         self.plane.ask(User::Admin, |api| {
             (0..changes).map(Part::Added).try_for_each(|part| part.delete(api))
         })?;
-        Ok(times)
+        Ok((times, answers))
     }
 }
 

@@ -8,11 +8,12 @@ use super::traffic::Outcome;
 type Cell<T> = fn(&T) -> String;
 
 /// What is told, and how.
-const ROWS: [(&str, Cell<Figures>); 11] = [
+const ROWS: [(&str, Cell<Figures>); 12] = [
     ("cold start, s", |of| format!("{:.2}", of.cold_s)),
     ("one endpoint changed, ms", |of| of.change_ms.tenths()),
     ("its CPU, ms", |of| format!("{:.1}", of.change_cpu_ms)),
     ("one Service added, ms", |of| of.added_ms.tenths()),
+    ("the API server's answer to it, ms", |of| of.added_write_ms.tenths()),
     ("restart until a change shows, s", |of| format!("{:.2}", of.restart_s)),
     ("without pause, median, ms", |of| format!("{:.1}", of.churn.ms.median)),
     ("without pause, p99, ms", |of| format!("{:.1}", of.churn.p99_ms)),
