@@ -118,7 +118,9 @@ impl Kind {
 fn is_meant(ours: &Fate, theirs: &Fate) -> bool {
     let mut theirs = theirs.clone();
     let before = theirs.targets.len();
-    theirs.targets.retain(|(target, _)| is_endpoint(target.ip()).is_ok());
+    theirs
+        .targets
+        .retain(|target| ours.targets.contains(target) || is_endpoint(target.0.ip()).is_ok());
     let refuses = |fate: &Fate| {
         fate.targets.is_empty()
             && !fate.others.is_empty()

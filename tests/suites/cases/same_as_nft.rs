@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use closeby::compile::{DetectLocal, Facts};
-use closeby::model::{Affinity, Change, Cluster, NodeName, Service, ServiceProxy};
+use closeby::model::{Admission, Affinity, Change, Cluster, NodeName, Service};
 use closeby::offline::View;
 use closeby_nft::{Family, Ruleset, text};
 use closeby_tests::made::Made;
@@ -66,7 +66,7 @@ fn rendered() -> Ruleset {
     let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/examples");
     let settings = closeby::config::Settings::default();
     let view =
-        View::of(examples.as_ref(), &NodeName::from("node-a"), &ServiceProxy::Default, &settings)
+        View::of(examples.as_ref(), &NodeName::from("node-a"), &Admission::default(), &settings)
             .unwrap();
     view.knowledge().rendered.ruleset().clone()
 }
