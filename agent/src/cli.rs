@@ -175,7 +175,7 @@ pub struct InputArgs {
     /// changes, the agent ends with exit code 1, to be started anew; the rules stay.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Which addresses of objects count.
+    /// What is taken of objects, and of neighbours.
     #[command(flatten)]
     pub guards: Guards,
     /// Settings by flags.

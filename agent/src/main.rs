@@ -159,7 +159,11 @@ fn manifests(input: &InputArgs) -> Result<&Path, Usage> {
 }
 
 fn sources(input: &InputArgs) -> Sources {
-    Sources { file: input.config.clone(), flags: input.settings.0.clone() }
+    Sources {
+        file: input.config.clone(),
+        flags: input.settings.0.clone(),
+        drop_martian_loopback: input.guards.drop_martian_loopback,
+    }
 }
 
 /// This node's name: what is set, then the host's name, trimmed and in lower

@@ -164,6 +164,22 @@ fn endpoints_that_are_left_out_lead_nobody() {
     assert!(out.contains("10.96.0.20:80/tcp: refused\n"), "{out}");
 }
 
+/// H-03: one chain of IPv4, there only if asked for.
+#[test]
+fn loopback_is_closed_if_asked_for() {
+    let (open, _) = of_examples(&["render"], &[]);
+    let (closed, _) = of_examples(&["render"], &["--drop-martian-loopback"]);
+    let chain = "\tchain filter-prerouting-martians {\n\
+                 \t\ttype filter hook prerouting priority dstnat - 10; policy accept;\n\
+                 \t\tip daddr 127.0.0.0/8 iifname != \"lo\" ct state new counter drop\n\t}\n\n";
+    assert_eq!(closed.replacen(chain, "", 1), open);
+    assert_ne!(closed, open);
+    let question = ["explain", "--from", "203.0.113.9", "--to", "127.0.0.1:10248"];
+    let (out, _) = of_examples(&question, &["--drop-martian-loopback"]);
+    let because = "dropped\n  because  loopback addresses are closed to who comes from elsewhere\n";
+    assert!(out.contains(because), "{out}");
+}
+
 #[test]
 fn the_version_is_told() {
     for words in [&["--version"][..], &["-V"], &["--version=raw"]] {

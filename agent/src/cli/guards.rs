@@ -1,5 +1,5 @@
-//! Flags against those who may write objects and mean harm: which addresses of
-//! Services and endpoints count. closeby's own; they count beside --config.
+//! Flags against those who mean harm: which addresses of Services and endpoints
+//! count, and what the node is kept from. closeby's own; they count beside --config.
 
 use clap::Args;
 use closeby_nft::Prefix;
@@ -7,9 +7,9 @@ use closeby_nft::Prefix;
 use crate::model::{Admission, ServiceProxy, is_link_local, read_prefix};
 
 /// Above them in the help.
-const HEADING: &str = "Against hostile objects (lists of prefixes, CIDR,...)";
+const HEADING: &str = "Against hostile tenants and neighbours";
 
-/// What is taken of objects.
+/// What is taken of objects, and of neighbours.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Guards {
     /// Serve external IPs of Services inside these alone; others are left out with a
@@ -67,6 +67,10 @@ pub struct Guards {
         help_heading = HEADING,
     )]
     pub link_local_endpoint_cidrs: Vec<Prefix>,
+    /// Drop new connections from elsewhere to 127.0.0.0/8 of this node, where
+    /// somebody else set route_localnet (CVE-2020-8558). closeby never sets it.
+    #[arg(long, help_heading = HEADING)]
+    pub drop_martian_loopback: bool,
 }
 
 impl Guards {

@@ -18,7 +18,8 @@ fn read(words: &[&str]) -> Result<Cli, String> {
 /// The remarks on the settings of a command line.
 fn remarks(words: &[&str]) -> Vec<String> {
     let cli = read(words).unwrap_or_else(|error| panic!("{words:?}: {error}"));
-    let sources = Sources { file: None, flags: cli.run.input.settings.0 };
+    let flags = cli.run.input.settings.0;
+    let sources = Sources { file: None, flags, drop_martian_loopback: false };
     let settings = sources.load().unwrap_or_else(|error| panic!("{words:?}: {error}"));
     settings.remarks
 }

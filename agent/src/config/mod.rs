@@ -89,6 +89,9 @@ pub struct Settings {
     /// Whether Services have their external IPs (feature gate
     /// `AllowServiceExternalIPs`).
     pub allow_external_ips: bool,
+    /// Whether new connections from elsewhere to loopback addresses of this node
+    /// are dropped; of no key of kube-proxy's.
+    pub drop_martian_loopback: bool,
     /// How likely this process is to be ended for want of memory
     /// (`oomScoreAdj`), from -1000 (never) to 1000.
     pub oom_score: i64,
@@ -140,6 +143,7 @@ impl Default for Settings {
             configz: configz::defaults(),
             conntrack: Conntrack::default(),
             allow_external_ips: true,
+            drop_martian_loopback: false,
             oom_score: OOM_SCORE,
             remarks: Vec::new(),
         }
@@ -223,6 +227,7 @@ impl Settings {
             configz: configz::of(values, healthz, metrics),
             conntrack: Conntrack::of(values)?,
             allow_external_ips: gates::is_on(values, gates::EXTERNAL_IPS),
+            drop_martian_loopback: false,
             oom_score: oom_score(values)?,
             remarks,
         })

@@ -125,7 +125,7 @@ pub(crate) fn a_listing_of_our_tables_loads_again() {
 
 /// What scenarios end with that use what the examples do not.
 fn of_scenarios() -> impl Iterator<Item = Ruleset> {
-    let files = ["source-ranges", "load-balancer-local", "service-cidr"];
+    let files = ["source-ranges", "load-balancer-local", "service-cidr", "martian-loopback"];
     files.into_iter().flat_map(|name| {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
         let text = std::fs::read_to_string(format!("{folder}/{name}.scn")).unwrap();
