@@ -34,10 +34,11 @@ pub struct Guards {
         help_heading = HEADING,
     )]
     pub lb_ip_cidrs: Option<Vec<Prefix>>,
-    /// Send traffic to endpoints inside these alone: the ranges of pods, and those
-    /// of nodes whose network pods use (CVE-2021-25740). Others are left out with a
-    /// note. Where only prefixes of one family are named, no endpoint of the other
-    /// gets traffic.
+    /// Send traffic to endpoints inside these alone: the ranges of pods, of nodes
+    /// whose network pods use, and of the API servers, which are the endpoints of
+    /// the Service kubernetes (CVE-2021-25740). Others are left out with a note.
+    /// Where only prefixes of one family are named, no endpoint of the other gets
+    /// traffic.
     #[arg(
         long,
         value_name = "CIDR,...",
@@ -47,7 +48,8 @@ pub struct Guards {
     )]
     pub endpoint_cidrs: Option<Vec<Prefix>>,
     /// Send no traffic to endpoints inside these, whatever else is allowed; they are
-    /// left out with a note.
+    /// left out with a note. The API servers' addresses in here take the Service
+    /// kubernetes from everybody.
     #[arg(
         long,
         value_name = "CIDR,...",
