@@ -282,6 +282,8 @@ pub(super) mod tests {
             // B-60, and only that.
             ("10.0.0.1:80", "10.0.0.1:80 127.0.0.1:80", Some(Kind::Expected)),
             ("10.0.0.1:80", "10.0.0.2:80 127.0.0.1:80", Some(Kind::Endpoints)),
+            // Link-local ones that were asked for (B-274) are ours as well.
+            ("169.254.20.10:80", "127.0.0.1:80 169.254.20.10:80", Some(Kind::Expected)),
             ("127.0.0.1:80", "pass", Some(Kind::Verdict)),
             ("reset", "169.254.169.254:80", Some(Kind::Expected)),
             ("drop", "169.254.169.254:80", Some(Kind::Verdict)),

@@ -207,5 +207,10 @@ fn loopback_is_closed_to_neighbours(rig: &Rig) -> Result<(), Failed> {
     }
     let listed = site.node.nft("list chain ip closeby filter-prerouting-martians")?;
     let rule = "ip daddr 127.0.0.0/8 iifname != \"lo\" ct state new counter packets";
-    check(listed.contains(rule), "listed", &listed)
+    check(listed.contains(rule), "listed", &listed)?;
+    // The flag is not of the file that is followed, and no reason to end.
+    fs::write(&site.config, fs::read(&site.config)?)?;
+    agent.forget_past();
+    site.put(&service("more", 2), &["a2"])?;
+    check(agent.next_generation(PATIENCE)?.is_some(), "it goes on", &agent.log_tail())
 }
