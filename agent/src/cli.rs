@@ -4,6 +4,8 @@
 //! come from their table ([`FLAGS`]). Names, booleans and values are read as
 //! kube-proxy reads them.
 
+mod guards;
+
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -14,9 +16,11 @@ use clap::{
     Subcommand, ValueEnum,
 };
 
+use crate::config::Settings as Configured;
 use crate::config::flags::{FLAGS, Flag, Given, read_switch};
 use crate::explain::Destination;
-use crate::model::ServiceProxy;
+use crate::model::{Admission, ServiceProxy};
+pub use guards::Guards;
 
 /// What the exit codes mean, at the end of every help.
 const EXIT_CODES: &str = "\
@@ -171,6 +175,9 @@ pub struct InputArgs {
     /// changes, the agent ends with exit code 1, to be started anew; the rules stay.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// What is taken of objects, and of neighbours.
+    #[command(flatten)]
+    pub guards: Guards,
     /// Settings by flags.
     #[command(flatten)]
     pub settings: Settings,
@@ -181,6 +188,12 @@ impl InputArgs {
     #[must_use]
     pub fn proxy(&self) -> ServiceProxy {
         self.service_proxy_name.clone().unwrap_or_default()
+    }
+
+    /// What the agent takes of objects, with this configuration in force.
+    #[must_use]
+    pub fn admission(&self, configured: &Configured) -> Admission {
+        self.guards.admission(self.proxy(), !configured.allow_external_ips)
     }
 }
 

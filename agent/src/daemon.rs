@@ -25,7 +25,7 @@ use crate::handover::{self, Clear, HandoverError};
 use crate::host::sysctls;
 use crate::host::{AddressError, Lock, LockError, families, probe};
 use crate::metrics::Metrics;
-use crate::model::{NodeName, Note, ServiceProxy};
+use crate::model::{Admission, NodeName, Note, ServiceProxy};
 use crate::serve::{Addresses, ProxyHealth, ServeError, Server, Shared};
 use crate::sync::effect::SweepJob;
 use crate::sync::run::{Event, Published, run};
@@ -107,9 +107,10 @@ pub struct Options {
     pub source: Source,
     /// This node.
     pub node: NodeName,
-    /// Whose Services it serves. One that is not the cluster's own runs beside a
-    /// kube-proxy, and leaves alone what is that one's.
-    pub proxy: ServiceProxy,
+    /// Whose Services it serves, and what it takes of objects. A proxy that is not
+    /// the cluster's own runs beside a kube-proxy, and leaves alone what is that
+    /// one's.
+    pub admission: Admission,
     /// What the operator wants.
     pub settings: Settings,
     /// Where that came from: it is followed.
@@ -139,7 +140,7 @@ pub fn daemon(options: Options) -> Result<(), DaemonError> {
     let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
     signals.thread_block().map_err(|errno| host_error("signals", errno))?;
     let _lock = Lock::take()?;
-    let takes_over = options.proxy == ServiceProxy::Default;
+    let takes_over = options.admission.proxy == ServiceProxy::Default;
     if takes_over {
         handover::refuse_beside_kube_proxy()?;
     }
@@ -181,7 +182,7 @@ fn work(
     shared: Arc<Shared>,
     recorder: Recorder,
 ) -> Result<(), DaemonError> {
-    let Options { node, proxy, settings, once, .. } = options;
+    let Options { node, admission, settings, once, .. } = options;
     let (healthz, metrics) = (settings.healthz_bind_address, settings.metrics_bind_address);
     let addresses = Addresses { healthz, metrics, must: settings.bind_address_hard_fail };
     let pace = Pace::new(settings.min_sync_period, settings.sync_period);
@@ -192,7 +193,7 @@ fn work(
     let published: Published = Arc::new(ArcSwapOption::empty());
     let server = (!once).then(|| Server::start(addresses, Arc::clone(&shared))).transpose()?;
     let mut teller = Teller::new(shared, &published, server, recorder);
-    let superseded = handover::superseded(&proxy);
+    let superseded = handover::superseded(&admission.proxy);
     run(&mut machine, &mut kernel, &superseded, inbox, &published, &sweeper.jobs, &mut teller);
     if once {
         sweeper.finish();

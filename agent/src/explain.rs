@@ -238,7 +238,7 @@ fn why(
     known: &Knowledge<'_>,
 ) -> (Option<&'static str>, String) {
     let Some(found) = found else {
-        return (None, why_not_served(question, known));
+        return (None, why_not_served(question, origin, known));
     };
     let pool = |reach| {
         let why = &found.port.pool(reach).why;
@@ -257,7 +257,7 @@ fn why(
     }
 }
 
-fn why_not_served(question: &Question, known: &Knowledge<'_>) -> String {
+fn why_not_served(question: &Question, origin: Origin, known: &Knowledge<'_>) -> String {
     let Destination { addr, port, proto } = question.to;
     let services = || known.cluster.services().values();
     let owner = services().find(|service| service.cluster_ips.contains(&addr));
@@ -266,6 +266,9 @@ fn why_not_served(question: &Question, known: &Knowledge<'_>) -> String {
     };
     match owner {
         Some(service) => format!("Service {} has no port {port}/{proto}", service.name),
+        None if origin != Origin::Node && known.plan.facts.is_martian(addr) => {
+            "loopback addresses are closed to who comes from elsewhere".to_owned()
+        }
         None if known.plan.facts.is_dropped_unallocated(addr) => {
             "no Service has this address, which lies inside a ServiceCIDR: it leads nowhere".into()
         }

@@ -107,7 +107,7 @@ fn run(args: &Run) -> anyhow::Result<()> {
     let options = Options {
         source: source(args, &settings)?,
         node: node_name(&settings)?,
-        proxy: args.input.proxy(),
+        admission: args.input.admission(&settings),
         settings,
         sources,
         once: args.once,
@@ -144,7 +144,7 @@ fn source(args: &Run, settings: &Settings) -> Result<Source, AccessError> {
 fn view(input: &InputArgs) -> anyhow::Result<View> {
     let settings = sources(input).load()?;
     let node = node_name(&settings)?;
-    let view = View::of(manifests(input)?, &node, &input.proxy(), &settings)?;
+    let view = View::of(manifests(input)?, &node, &input.admission(&settings), &settings)?;
     for remark in &settings.remarks {
         eprintln!("note: {remark}");
     }
@@ -159,7 +159,11 @@ fn manifests(input: &InputArgs) -> Result<&Path, Usage> {
 }
 
 fn sources(input: &InputArgs) -> Sources {
-    Sources { file: input.config.clone(), flags: input.settings.0.clone() }
+    Sources {
+        file: input.config.clone(),
+        flags: input.settings.0.clone(),
+        drop_martian_loopback: input.guards.drop_martian_loopback,
+    }
 }
 
 /// This node's name: what is set, then the host's name, trimmed and in lower

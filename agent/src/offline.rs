@@ -9,7 +9,7 @@ use closeby_nft::Family;
 use crate::compile::{Facts, NodePlan, compile_all};
 use crate::config::{self, Settings};
 use crate::explain::Knowledge;
-use crate::model::{Cluster, HostAddresses, NodeName, Note, ServiceProxy};
+use crate::model::{Admission, Cluster, HostAddresses, NodeName, Note};
 use crate::render::Rendered;
 use crate::render::tables::sizes::Sizes;
 use crate::watch::folder;
@@ -35,10 +35,10 @@ impl View {
     pub fn of(
         path: &Path,
         node: &NodeName,
-        proxy: &ServiceProxy,
+        admission: &Admission,
         settings: &Settings,
     ) -> Result<Self, ManifestsError> {
-        let world = Folder::open(path, proxy.clone())?.read()?;
+        let world = Folder::open(path, admission.clone())?.read()?;
         let mut cluster = Cluster::default();
         for change in folder::diff(None, &world) {
             cluster.apply(change);

@@ -39,6 +39,11 @@ fn wrong_flags_are_named() {
         (&["--cluster-cidr=10.0.0.0/8,11.0.0.0/8"], "is a second prefix of its family"),
         (&["--feature_gates=Watchlist=true"], "unrecognized feature gate: Watchlist"),
         (&["--config=/nonexistent/proxy.yaml"], "/nonexistent/proxy.yaml: cannot be opened"),
+        (&["--endpoint-cidrs="], "--endpoint-cidrs <CIDR,...>': a prefix is empty; write prefixes"),
+        (
+            &["render", "--lb-ip-cidrs=here"],
+            "'here' for '--lb-ip-cidrs <CIDR,...>': \"here\" is no",
+        ),
     ] {
         let (code, out, log) = closeby(words);
         assert_eq!((code, out.as_str()), (2, ""), "{words:?}");
@@ -118,6 +123,61 @@ fn the_log_is_as_asked() {
     // The environment goes before the settings.
     let (_, _, quiet) = with_rust_log(Some("error"), &["--write-config-to=/dev/null", "-v=5"]);
     assert_eq!(quiet, "");
+}
+
+const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/examples");
+
+/// `render` or `explain` of the examples, as node-c, beside a configuration file.
+fn of_examples(words: &[&str], guards: &[&str]) -> (String, String) {
+    let config = format!("{EXAMPLES}/config/proxy-config.yaml");
+    let input = ["--manifests", EXAMPLES, "--config", &config, "--hostname-override", "node-c"];
+    let (code, out, log) = closeby(&[words, &input[..], guards].concat());
+    assert_eq!(code, 0, "{guards:?}: {log}");
+    (out, log)
+}
+
+/// Of an endpoint that is left out, no rule and no answer knows.
+#[test]
+fn endpoints_that_are_left_out_lead_nobody() {
+    let question = ["explain", "--from", "10.244.3.7", "--to", "10.96.0.20:80"];
+    let explain = |guards: &[&str]| of_examples(&question, guards);
+    let (out, log) = explain(&[]);
+    assert!(out.contains("forwarded to one of 2\n") && log.is_empty(), "{out}{log}");
+    for (guard, problem) in [
+        ("--endpoint-cidrs=10.244.1.0/24,172.18.0.0/24", "is inside none of the agent's"),
+        ("--deny-endpoint-cidrs=10.244.2.0/24", "is inside 10.244.2.0/24 of the agent's"),
+    ] {
+        let (out, log) = explain(&[guard]);
+        assert!(out.contains("forwarded to one of 1\n"), "{guard}: {out}");
+        assert!(out.contains("10.244.1.5:8080") && !out.contains("10.244.2."), "{guard}: {out}");
+        let (flag, _) = guard.split_once('=').unwrap();
+        let note = format!(
+            "EndpointSlice shop/catalog-ipv4: endpoints[1].addresses[0]: 10.244.2.5 {problem} \
+             {flag}; this endpoint is left out"
+        );
+        assert!(log.contains(&note), "{guard}: {log}");
+        let (tables, _) = of_examples(&["render"], &[guard]);
+        assert!(tables.contains("10.244.1.5 . 8080") && !tables.contains("10.244.2."), "{guard}");
+    }
+    // Nobody is left: refused, as without any endpoint.
+    let (out, _) = explain(&["--endpoint-cidrs=fd00:10:244::/48"]);
+    assert!(out.contains("10.96.0.20:80/tcp: refused\n"), "{out}");
+}
+
+/// H-03: one chain of IPv4, there only if asked for.
+#[test]
+fn loopback_is_closed_if_asked_for() {
+    let (open, _) = of_examples(&["render"], &[]);
+    let (closed, _) = of_examples(&["render"], &["--drop-martian-loopback"]);
+    let chain = "\tchain filter-prerouting-martians {\n\
+                 \t\ttype filter hook prerouting priority dstnat - 10; policy accept;\n\
+                 \t\tip daddr 127.0.0.0/8 iifname != \"lo\" ct state new counter drop\n\t}\n\n";
+    assert_eq!(closed.replacen(chain, "", 1), open);
+    assert_ne!(closed, open);
+    let question = ["explain", "--from", "203.0.113.9", "--to", "127.0.0.1:10248"];
+    let (out, _) = of_examples(&question, &["--drop-martian-loopback"]);
+    let because = "dropped\n  because  loopback addresses are closed to who comes from elsewhere\n";
+    assert!(out.contains(because), "{out}");
 }
 
 #[test]

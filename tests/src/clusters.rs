@@ -303,20 +303,19 @@ pub fn facts() -> impl Strategy<Value = Facts> {
     let primary = vec![node_addr(Family::Ip, 1), node_addr(Family::Ip6, 1)];
     let known = (subsequence(primary, 0..=2), service_cidrs());
     let node = (weighted(0.8, zone()), detect_local(), node_port_addresses());
-    (families, node, any::<bool>(), mark, known).prop_map(
-        |(families, (zone, detect_local, addresses), masquerade_all, mark, (primary, cidrs))| {
-            Facts {
-                node: NodeName::from(NODE),
-                zone,
-                families: families.into_iter().collect(),
-                detect_local,
-                masquerade_all,
-                masquerade_mark: mark,
-                node_port_addresses: addresses,
-                node_addresses: primary.iter().copied().collect(),
-                primary_addresses: primary.into_iter().collect(),
-                service_cidrs: cidrs.into_iter().collect(),
-            }
+    (families, node, any::<[bool; 2]>(), mark, known).prop_map(
+        |(families, (zone, detect_local, addresses), switches, mark, (primary, cidrs))| Facts {
+            node: NodeName::from(NODE),
+            zone,
+            families: families.into_iter().collect(),
+            detect_local,
+            masquerade_all: switches[0],
+            drop_martian_loopback: switches[1],
+            masquerade_mark: mark,
+            node_port_addresses: addresses,
+            node_addresses: primary.iter().copied().collect(),
+            primary_addresses: primary.into_iter().collect(),
+            service_cidrs: cidrs.into_iter().collect(),
         },
     )
 }

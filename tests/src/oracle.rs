@@ -96,6 +96,11 @@ impl Oracle<'_> {
         if !self.facts.families.contains(&Family::of(probe.destination)) {
             return Decision::Pass;
         }
+        let comes_by_wire = probe.iif.as_deref().is_some_and(|iif| iif != "lo");
+        let is_loopback = probe.destination.is_ipv4() && probe.destination.is_loopback();
+        if self.facts.drop_martian_loopback && comes_by_wire && is_loopback {
+            return Decision::Drop;
+        }
         match self.port_of(probe) {
             Some((service, port, Way::ClusterIp)) => return self.internal(service, port, probe),
             Some((service, _, Way::Elsewhere)) if !self.lets_in(service, probe) => {

@@ -18,7 +18,8 @@ fn read(words: &[&str]) -> Result<Cli, String> {
 /// The remarks on the settings of a command line.
 fn remarks(words: &[&str]) -> Vec<String> {
     let cli = read(words).unwrap_or_else(|error| panic!("{words:?}: {error}"));
-    let sources = Sources { file: None, flags: cli.run.input.settings.0 };
+    let flags = cli.run.input.settings.0;
+    let sources = Sources { file: None, flags, drop_martian_loopback: false };
     let settings = sources.load().unwrap_or_else(|error| panic!("{words:?}: {error}"));
     settings.remarks
 }
@@ -154,6 +155,66 @@ fn words_are_read_as_by_pflag() {
         (&["--version=v1.36.3"], Some(false)),
     ] {
         assert_eq!(read(words).unwrap().version, expected, "{words:?}");
+    }
+}
+
+/// They are closeby's own, and of every command that reads objects.
+#[test]
+fn guards_are_what_is_taken_of_objects() {
+    let words = [
+        "--external-ip-cidrs=198.51.100.0/24",
+        "--external_ip_cidrs",
+        "2001:db8::/64",
+        "--lb-ip-cidrs=010.0.0.1/8, fd00::/8",
+        "--endpoint-cidrs=10.244.0.0/16,10.0.0.0/24",
+        "--deny-endpoint-cidrs=10.0.0.1/32",
+        "--link-local-endpoint-cidrs=169.254.20.0/24,fe80::/10",
+        "--service-proxy-name=canary",
+    ];
+    let prefixes = |text: &str| -> Vec<closeby_nft::Prefix> {
+        text.split(' ').map(|prefix| prefix.parse().unwrap()).collect()
+    };
+    let expected = Admission {
+        proxy: "canary".parse().unwrap(),
+        no_external_ips: false,
+        external_ips: Some(prefixes("198.51.100.0/24 2001:db8::/64")),
+        load_balancer_ips: Some(prefixes("10.0.0.0/8 fd00::/8")),
+        endpoints: Some(prefixes("10.244.0.0/16 10.0.0.0/24")),
+        denied_endpoints: prefixes("10.0.0.1/32"),
+        link_local_endpoints: prefixes("169.254.20.0/24 fe80::/10"),
+    };
+    let configured = Configured::default();
+    assert_eq!(read(&words).unwrap().run.input.admission(&configured), expected);
+    let rendered = read(&[&["render"][..], &words].concat()).unwrap();
+    let Some(Command::Render { input }) = rendered.command else { panic!("{rendered:?}") };
+    assert_eq!(input.admission(&configured), expected);
+    let gate_off = Configured { allow_external_ips: false, ..configured };
+    let none = Admission { no_external_ips: true, ..Admission::default() };
+    assert_eq!(read(&[]).unwrap().run.input.admission(&gate_off), none);
+}
+
+#[test]
+fn wrong_guards_are_named() {
+    let empty = "a prefix is empty; write prefixes such as 10.0.0.0/8,fd00::/8, or leave the flag \
+                 out";
+    let not_link_local = "is not inside 169.254.0.0/16 or fe80::/10";
+    for (word, value, problem) in [
+        ("--external-ip-cidrs=", "''", empty),
+        ("--lb-ip-cidrs=10.0.0.0/8,", "''", empty),
+        ("--endpoint-cidrs= ", "' '", empty),
+        ("--deny-endpoint-cidrs=10.0.0.1", "'10.0.0.1'", "is no prefix such as 10.0.0.0/8"),
+        ("--endpoint-cidrs=10.0.0.0/8,pods", "'pods'", "is no prefix such as 10.0.0.0/8"),
+        ("--link-local-endpoint-cidrs=", "''", empty),
+        ("--link-local-endpoint-cidrs=10.0.0.0/8", "'10.0.0.0/8'", not_link_local),
+        ("--link-local-endpoint-cidrs=169.254.0.0/15", "'169.254.0.0/15'", not_link_local),
+        ("--link-local-endpoint-cidrs=169.0.0.0/8", "'169.0.0.0/8'", not_link_local),
+        ("--link-local-endpoint-cidrs=fe80::/9", "'fe80::/9'", not_link_local),
+        ("--link-local-endpoint-cidrs=127.0.0.1/32", "'127.0.0.1/32'", not_link_local),
+    ] {
+        let error = read(&[word]).unwrap_err();
+        let (flag, _) = word.split_once('=').unwrap();
+        let told = format!("invalid value {value} for '{flag} <CIDR,...>': ");
+        assert!(error.contains(&told) && error.contains(problem), "{word}: {error}");
     }
 }
 

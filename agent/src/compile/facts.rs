@@ -24,6 +24,9 @@ pub struct Facts {
     pub masquerade_all: bool,
     /// The packet mark that asks for masquerading (`nftables.masqueradeBit`).
     pub masquerade_mark: MarkBit,
+    /// Drop new connections from elsewhere to loopback addresses of this node,
+    /// which the kernel lets in where `route_localnet` is set (CVE-2020-8558).
+    pub drop_martian_loopback: bool,
     /// Where NodePorts are served.
     pub node_port_addresses: NodePortAddresses,
     /// The node's own addresses, one a family at most: whoever may use a load
@@ -51,6 +54,7 @@ impl Facts {
             detect_local: DetectLocal::Unknown,
             masquerade_all: false,
             masquerade_mark: MarkBit::DEFAULT,
+            drop_martian_loopback: false,
             node_port_addresses: NodePortAddresses::ALL_LOCAL,
             primary_addresses: BTreeSet::new(),
             node_addresses: BTreeSet::new(),
@@ -70,6 +74,16 @@ impl Facts {
         let family = Family::of(addr);
         self.families.contains(&family)
             && self.service_cidrs_of(family).any(|cidr| cidr.contains(addr))
+    }
+
+    /// Whether this address is closed to those who come from elsewhere. The kernel
+    /// itself lets nobody in to `::1`, whatever is set.
+    #[must_use]
+    pub fn is_martian(&self, addr: IpAddr) -> bool {
+        self.drop_martian_loopback
+            && self.families.contains(&Family::Ip)
+            && addr.is_ipv4()
+            && addr.is_loopback()
     }
 
     /// What of them is not carried out, and why.

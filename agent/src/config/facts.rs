@@ -37,6 +37,7 @@ pub fn facts(
         detect_local: site.detect_local(&settings.detect_local),
         masquerade_all: settings.masquerade_all,
         masquerade_mark: settings.masquerade_bit,
+        drop_martian_loopback: settings.drop_martian_loopback,
         node_port_addresses: NodePortAddresses {
             ip: site.node_ports(&settings.node_port_addresses, Family::Ip),
             ip6: site.node_ports(&settings.node_port_addresses, Family::Ip6),

@@ -226,7 +226,12 @@ pub const FLAGS: &[Flag] = &[
          Default: -999",
     ),
     sets("proxy-mode", "mode", "nftables, iptables or ipvs: closeby always works as nftables"),
-    sets("feature-gates", "featureGates", "Known names are taken; none changes anything here"),
+    sets(
+        "feature-gates",
+        "featureGates",
+        "Known names are taken; AllowServiceExternalIPs=false serves no external IPs, no other \
+         changes anything here",
+    ),
     sets("logging-format", "logging.format", "text (default) or json").counts(),
     sets(
         "v",

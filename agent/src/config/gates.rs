@@ -1,4 +1,4 @@
-//! Feature gates: kube-proxy's are known by name, and none changes anything here.
+//! Feature gates: kube-proxy's are known by name, and one changes something here.
 //!
 //! PURE. On the command line an unknown name, and one that is locked to the other
 //! value, is an error, as in kube-proxy. In a file, which may be that of another
@@ -9,11 +9,25 @@ use crate::model::shown;
 
 const KEY: &str = "featureGates";
 
+/// Whether Services have their external IPs (KEP-5707).
+pub(super) const EXTERNAL_IPS: &str = "AllowServiceExternalIPs";
+/// Those that change something here.
+const USED: [&str; 1] = [EXTERNAL_IPS];
+
 /// All of kube-proxy 1.36.3, one a line: name, stage, default, and whether it is
 /// locked to that. Its help lists those of stage ALPHA and BETA.
 const KNOWN: &str = include_str!("feature-gates.txt");
 
-/// A remark on the gates that are set.
+/// Whether a gate is on; one that nobody knows is off.
+pub(super) fn is_on(values: &Values, name: &str) -> bool {
+    let set = match values.get(KEY) {
+        Some(Value::Flags(gates)) => gates.get(name).copied(),
+        _ => None,
+    };
+    set.or_else(|| find(name).map(|(default, _)| default)).unwrap_or(false)
+}
+
+/// A remark on the gates that are set and change nothing.
 pub(super) fn remark(values: &Values) -> Result<Option<String>, ConfigError> {
     let Some(Value::Flags(gates)) = values.get(KEY) else { return Ok(None) };
     let mut problems = gates.iter().filter_map(|(name, value)| problem(name, *value));
@@ -22,7 +36,8 @@ pub(super) fn remark(values: &Values) -> Result<Option<String>, ConfigError> {
     {
         return Err(values.error(KEY, problem));
     }
-    let names: Vec<String> = gates.keys().map(|name| shown(name)).collect();
+    let idle = gates.keys().filter(|name| !USED.contains(&name.as_str()));
+    let names: Vec<String> = idle.map(|name| shown(name)).collect();
     if names.is_empty() {
         return Ok(None);
     }

@@ -18,6 +18,8 @@ pub struct Sources {
     pub file: Option<PathBuf>,
     /// kube-proxy's flags.
     pub flags: Vec<Given>,
+    /// closeby's own `--drop-martian-loopback`; it counts beside a file.
+    pub drop_martian_loopback: bool,
 }
 
 impl Sources {
@@ -27,6 +29,12 @@ impl Sources {
     ///
     /// If the file cannot be read, or what [`Settings::read`] says.
     pub fn load(&self) -> Result<Settings, ConfigError> {
+        let drop_martian_loopback = self.drop_martian_loopback;
+        self.configured().map(|configured| Settings { drop_martian_loopback, ..configured })
+    }
+
+    /// What kube-proxy's file and flags say.
+    fn configured(&self) -> Result<Settings, ConfigError> {
         let Some(path) = &self.file else { return Settings::read(None, &self.flags) };
         let name = path.display().to_string();
         let text = read(path).map_err(|problem| {

@@ -86,6 +86,12 @@ pub struct Settings {
     pub configz: serde_json::Value,
     /// What is asked of connection tracking (`conntrack`).
     pub conntrack: Conntrack,
+    /// Whether Services have their external IPs (feature gate
+    /// `AllowServiceExternalIPs`).
+    pub allow_external_ips: bool,
+    /// Whether new connections from elsewhere to loopback addresses of this node
+    /// are dropped; of no key of kube-proxy's.
+    pub drop_martian_loopback: bool,
     /// How likely this process is to be ended for want of memory
     /// (`oomScoreAdj`), from -1000 (never) to 1000.
     pub oom_score: i64,
@@ -136,6 +142,8 @@ impl Default for Settings {
             logging: Logging::default(),
             configz: configz::defaults(),
             conntrack: Conntrack::default(),
+            allow_external_ips: true,
+            drop_martian_loopback: false,
             oom_score: OOM_SCORE,
             remarks: Vec::new(),
         }
@@ -218,6 +226,8 @@ impl Settings {
             logging: Logging::of(values)?,
             configz: configz::of(values, healthz, metrics),
             conntrack: Conntrack::of(values)?,
+            allow_external_ips: gates::is_on(values, gates::EXTERNAL_IPS),
+            drop_martian_loopback: false,
             oom_score: oom_score(values)?,
             remarks,
         })

@@ -62,7 +62,7 @@ fn takes_what_is_set() {
         "mode: nftables\nhostnameOverride: ' Node-A '\nclusterCIDR: 010.0.0.0/8\nnftables: {masqueradeAll: true, \
          masqueradeBit: 0, syncPeriod: 1m0s, minSyncPeriod: 1.5s}\nnodePortAddresses: [primary, \
          localhost, all, 192.168.0.1/24]\ndetectLocalMode: InterfaceNamePrefix\ndetectLocal: \
-         {interfaceNamePrefix: veth}\nfeatureGates: {WatchList: true, X: true}\noomScoreAdj: 0\nconntrack: \
+         {interfaceNamePrefix: veth}\nfeatureGates: {AllowServiceExternalIPs: false, WatchList: true, X: true}\noomScoreAdj: 0\nconntrack: \
          {min: 0}\nlogging: {verbosity: 4, format: json}\nbindAddressHardFail: true\niptables: {masqueradeAll: true}\nipvs: {excludeCIDRs: [10.0.0.0/8]}\n\
          healthzBindAddress: '[::1]:1234'\nmetricsBindAddress: 10.0.0.1\n\
          clientConnection: {kubeconfig: /etc/kubeconfig, qps: 7}\n",
@@ -88,6 +88,8 @@ fn takes_what_is_set() {
             metrics_bind_address: Some("10.0.0.1:10249".parse().unwrap()),
             configz: settings.configz.clone(),
             conntrack: Conntrack { min: 0, ..Conntrack::default() },
+            allow_external_ips: false,
+            drop_martian_loopback: false,
             oom_score: 0,
             bind_address_hard_fail: true,
             logging: Logging { format: LogFormat::Json, level: LogLevel::Debug },
@@ -100,6 +102,21 @@ fn takes_what_is_set() {
             .to_vec(),
         }
     );
+}
+
+/// It has its effect, so no remark names it, whatever it is set to.
+#[test]
+fn h01_the_gate_of_external_ips_has_its_effect() {
+    for (text, allows) in [("false", false), ("true", true)] {
+        let gate = format!("AllowServiceExternalIPs={text}");
+        let by_flag = flagged(None, &[("feature-gates", &gate)]).unwrap();
+        let in_file = format!("mode: nftables\nfeatureGates: {{{}}}", gate.replace('=', ": "));
+        let by_file = parse(&in_file).unwrap();
+        for settings in [by_flag, by_file] {
+            assert_eq!((settings.allow_external_ips, settings.remarks), (allows, vec![]));
+        }
+    }
+    assert!(Settings::default().allow_external_ips);
 }
 
 #[test]

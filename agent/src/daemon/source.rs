@@ -7,7 +7,7 @@ use crossbeam_channel::Sender;
 use tracing::{error, info, warn};
 
 use super::{DaemonError, report_notes, spawn};
-use crate::model::{NodeName, Note, ServiceProxy};
+use crate::model::{Admission, NodeName, Note};
 use crate::sync::run::Event;
 use crate::wait::Woken;
 use crate::watch::api::listing::Guard;
@@ -37,7 +37,7 @@ impl Source {
     pub(super) fn start(
         &self,
         node: &NodeName,
-        proxy: &ServiceProxy,
+        admission: &Admission,
         once: bool,
         records: bool,
         stop: OwnedFd,
@@ -45,12 +45,12 @@ impl Source {
     ) -> Result<Recorder, DaemonError> {
         match self {
             Self::Manifests(path) => {
-                read_folder(Folder::open(path, proxy.clone())?, once, stop, events)?;
+                read_folder(Folder::open(path, admission.clone())?, once, stop, events)?;
                 Ok(Recorder::silent())
             }
             Self::Api { access, guard } => {
-                let (node, proxy) = (node.clone(), proxy.clone());
-                let wanted = Wanted { node, proxy, guard: *guard, records };
+                let (node, admission) = (node.clone(), admission.clone());
+                let wanted = Wanted { node, admission, guard: *guard, records };
                 Ok(api::start(access.clone(), wanted, move |told| pass_on(told, &events))?)
             }
         }

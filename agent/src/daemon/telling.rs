@@ -40,8 +40,8 @@ pub(super) fn start_telling(
         spawn("addresses", move || follow_addresses(addresses, &until, &on_address))?;
         reload::start(options, another(&stop)?, ending.clone())?;
     }
-    let Options { source, node, proxy, once, .. } = options;
-    let recorder = source.start(node, proxy, *once, records, stop, events)?;
+    let Options { source, node, admission, once, .. } = options;
+    let recorder = source.start(node, admission, *once, records, stop, events)?;
     Ok((inbox, Telling { on_swept, until_clear, ending, recorder }))
 }
 

@@ -66,16 +66,21 @@ pub fn is_endpoint(addr: IpAddr) -> Result<(), String> {
     not_special(addr).map_err(|what| format!("{addr} is {what} address, which is no endpoint"))
 }
 
-fn not_special(addr: IpAddr) -> Result<(), &'static str> {
-    let link_local = match addr {
+/// Whether an address counts on one link alone.
+#[must_use]
+pub fn is_link_local(addr: IpAddr) -> bool {
+    match addr {
         IpAddr::V4(addr) => addr.is_link_local(),
         IpAddr::V6(addr) => addr.is_unicast_link_local(),
-    };
+    }
+}
+
+fn not_special(addr: IpAddr) -> Result<(), &'static str> {
     if addr.is_unspecified() {
         Err("the unspecified")
     } else if addr.is_loopback() {
         Err("a loopback")
-    } else if link_local {
+    } else if is_link_local(addr) {
         Err("a link-local")
     } else if addr.is_multicast() {
         Err("a multicast")

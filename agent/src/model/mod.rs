@@ -4,6 +4,7 @@
 //! PURE: no I/O, no clock, no chance. Kubernetes' words live here.
 
 pub mod address;
+pub mod admission;
 pub mod change;
 pub mod cluster;
 pub mod host;
@@ -15,7 +16,10 @@ pub mod service_cidr;
 pub mod service_proxy;
 pub mod slice;
 
-pub use address::{family_word, is_endpoint, is_service_address, read_address, read_prefix};
+pub use address::{
+    family_word, is_endpoint, is_link_local, is_service_address, read_address, read_prefix,
+};
+pub use admission::Admission;
 pub use change::{Change, Kind};
 pub use cluster::{Cluster, Dirty, TRIGGERS_MAX};
 pub use host::HostAddresses;

@@ -118,7 +118,9 @@ impl Kind {
 fn is_meant(ours: &Fate, theirs: &Fate) -> bool {
     let mut theirs = theirs.clone();
     let before = theirs.targets.len();
-    theirs.targets.retain(|(target, _)| is_endpoint(target.ip()).is_ok());
+    theirs
+        .targets
+        .retain(|target| ours.targets.contains(target) || is_endpoint(target.0.ip()).is_ok());
     let refuses = |fate: &Fate| {
         fate.targets.is_empty()
             && !fate.others.is_empty()
@@ -280,6 +282,8 @@ pub(super) mod tests {
             // B-60, and only that.
             ("10.0.0.1:80", "10.0.0.1:80 127.0.0.1:80", Some(Kind::Expected)),
             ("10.0.0.1:80", "10.0.0.2:80 127.0.0.1:80", Some(Kind::Endpoints)),
+            // Link-local ones that were asked for (B-274) are ours as well.
+            ("169.254.20.10:80", "127.0.0.1:80 169.254.20.10:80", Some(Kind::Expected)),
             ("127.0.0.1:80", "pass", Some(Kind::Verdict)),
             ("reset", "169.254.169.254:80", Some(Kind::Expected)),
             ("drop", "169.254.169.254:80", Some(Kind::Verdict)),

@@ -16,7 +16,7 @@ use super::convert::{self, Converted, Source};
 use super::documents::{self, Document, Format};
 use super::identity::Identity;
 use super::known::unknown_fields;
-use crate::model::{Change, Kind, Note, ObjectRef, ServiceProxy, quoted, shown};
+use crate::model::{Admission, Change, Kind, Note, ObjectRef, quoted, shown};
 
 /// Notes about unknown fields of one object before the rest is counted.
 const UNKNOWN_MAX: usize = 20;
@@ -52,17 +52,17 @@ pub struct World {
     pub notes: Vec<Note>,
 }
 
-/// Reads the text of a file, as this proxy. What `previous` gave stays for as
-/// long as part of the text cannot be read.
+/// Reads the text of a file, by what this agent takes. What `previous` gave
+/// stays for as long as part of the text cannot be read.
 #[must_use]
 pub fn read_file(
     path: &Arc<str>,
     text: &str,
     format: Format,
-    proxy: &ServiceProxy,
+    admission: &Admission,
     previous: Option<&FileContent>,
 ) -> FileContent {
-    let mut reader = Reader::new(path, proxy);
+    let mut reader = Reader::new(path, admission);
     for document in documents::read(text, format) {
         reader.document(document);
     }
@@ -76,7 +76,8 @@ pub fn unreadable_file(
     problem: &str,
     previous: Option<&FileContent>,
 ) -> FileContent {
-    let mut reader = Reader::new(path, &ServiceProxy::Default);
+    let admission = Admission::default();
+    let mut reader = Reader::new(path, &admission);
     reader.broken(None, problem);
     reader.finish(previous)
 }
@@ -151,7 +152,7 @@ pub fn diff(previous: Option<&World>, next: &World) -> Vec<Change> {
 struct Reader<'a> {
     path: &'a Arc<str>,
     source: Source,
-    proxy: &'a ServiceProxy,
+    admission: &'a Admission,
     content: FileContent,
     /// Kinds that were noted as not supported.
     strange: BTreeSet<String>,
@@ -159,12 +160,12 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn new(path: &'a Arc<str>, proxy: &'a ServiceProxy) -> Self {
+    fn new(path: &'a Arc<str>, admission: &'a Admission) -> Self {
         let source = Source::File(path.clone());
         Self {
             path,
             source,
-            proxy,
+            admission,
             content: FileContent::default(),
             strange: BTreeSet::new(),
             broken: false,
@@ -201,7 +202,7 @@ impl<'a> Reader<'a> {
             self.broken(Some(number), &problem);
             return;
         };
-        let proxy = self.proxy;
+        let admission = self.admission;
         match (version, kind) {
             ("v1", "List") => self.list(number, value, None),
             ("v1", "ServiceList") => self.list(number, value, Some(("v1", "Service"))),
@@ -210,18 +211,19 @@ impl<'a> Reader<'a> {
                 self.list(number, value, Some(("discovery.k8s.io/v1", "EndpointSlice")));
             }
             ("v1", "Service") => {
-                let convert = |raw: &_, source: &_| convert::service(raw, source, proxy);
+                let convert = |raw: &_, source: &_| convert::service(raw, source, admission);
                 self.convert(number, Kind::Service, value, convert);
             }
             ("v1", "Node") => self.convert(number, Kind::Node, value, convert::node),
             ("discovery.k8s.io/v1", "EndpointSlice") => {
-                self.convert(number, Kind::Slice, value, convert::slice);
+                let convert = |raw: &_, source: &_| convert::slice(raw, source, admission);
+                self.convert(number, Kind::Slice, value, convert);
             }
             (SERVICE_CIDR_VERSION, "ServiceCIDRList") => {
                 self.list(number, value, Some((SERVICE_CIDR_VERSION, "ServiceCIDR")));
             }
             (SERVICE_CIDR_VERSION, "ServiceCIDR") => {
-                let convert = |raw: &_, source: &_| convert::service_cidr(raw, source, proxy);
+                let convert = |raw: &_, source: &_| convert::service_cidr(raw, source, admission);
                 self.convert(number, Kind::ServiceCidr, value, convert);
             }
             ("v1", "Namespace" | "NamespaceList") => {}

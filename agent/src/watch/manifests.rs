@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::documents::{FILE_MAX_BYTES, Format};
 use super::folder::{self, FileContent, World};
-use crate::model::ServiceProxy;
+use crate::model::Admission;
 
 /// The manifests cannot be read at all.
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +26,7 @@ pub struct ManifestsError {
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
-    proxy: ServiceProxy,
+    admission: Admission,
     files: BTreeMap<Arc<str>, Known>,
 }
 
@@ -46,13 +46,14 @@ enum Fingerprint {
 }
 
 impl Folder {
-    /// The manifests at `path`, as this proxy: a folder, or a file of any name.
+    /// The manifests at `path`, by what this agent takes: a folder, or a file of
+    /// any name.
     ///
     /// # Errors
     ///
     /// If nothing there can be read.
-    pub fn open(path: impl Into<PathBuf>, proxy: ServiceProxy) -> Result<Self, ManifestsError> {
-        let folder = Self { path: path.into(), proxy, files: BTreeMap::new() };
+    pub fn open(path: impl Into<PathBuf>, admission: Admission) -> Result<Self, ManifestsError> {
+        let folder = Self { path: path.into(), admission, files: BTreeMap::new() };
         folder.paths()?;
         Ok(folder)
     }
@@ -75,7 +76,7 @@ impl Folder {
         for path in self.paths()? {
             let shown: Arc<str> = path.to_string_lossy().into();
             let known = self.files.get(&shown);
-            if let Some(known) = read_file(&path, &shown, &self.proxy, known) {
+            if let Some(known) = read_file(&path, &shown, &self.admission, known) {
                 files.insert(shown, known);
             }
         }
@@ -113,7 +114,7 @@ fn is_manifest(name: &str) -> bool {
 fn read_file(
     path: &Path,
     shown: &Arc<str>,
-    proxy: &ServiceProxy,
+    admission: &Admission,
     known: Option<&Known>,
 ) -> Option<Known> {
     let previous = known.map(|known| &*known.content);
@@ -135,7 +136,7 @@ fn read_file(
     };
     let is_json = path.extension().is_some_and(|extension| extension == "json");
     let format = if is_json { Format::Json } else { Format::Yaml };
-    let content = Arc::new(folder::read_file(shown, text, format, proxy, previous));
+    let content = Arc::new(folder::read_file(shown, text, format, admission, previous));
     Some(Known { fingerprint, content })
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use closeby::explain::{Destination, Question, explain};
-use closeby::model::ServiceProxy;
+use closeby::model::Admission;
 use closeby::offline::View;
 use closeby_nft::{L4Proto, Name};
 use closeby_tests::oracle::{Decision, Oracle, Probe};
@@ -52,7 +52,7 @@ impl<'a> Sights<'a> {
             let view = View::of(
                 ground.folder.path(),
                 &node.name().into(),
-                &ServiceProxy::Default,
+                &Admission::default(),
                 &ground.settings,
             )?;
             // A note without a file is about what several objects claim.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use closeby::config::{self, Settings};
-use closeby::model::{Cluster, HostAddresses, NodeName, Note, ServiceProxy};
+use closeby::model::{Admission, Cluster, HostAddresses, NodeName, Note};
 use closeby::watch::documents::{self, Format};
 use closeby::watch::folder::{self, FileContent, World};
 use closeby_nft::Family;
@@ -55,7 +55,7 @@ pub fn manifests(data: &[u8]) {
 }
 
 fn read(text: &str, format: Format, previous: Option<&FileContent>) -> FileContent {
-    folder::read_file(&Arc::from("fuzz"), text, format, &ServiceProxy::Default, previous)
+    folder::read_file(&Arc::from("fuzz"), text, format, &Admission::default(), previous)
 }
 
 fn world(content: FileContent) -> World {

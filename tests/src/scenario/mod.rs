@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use closeby::compile::Facts;
-use closeby::model::{Change, Cluster, Dirty, Note, ServiceName, ServiceProxy, SliceName};
+use closeby::model::{Admission, Change, Cluster, Dirty, Note, ServiceName, SliceName};
 use closeby::watch::documents::Format;
 use closeby::watch::folder;
 use closeby_nft::Ruleset;
@@ -187,7 +187,7 @@ impl Run {
     fn read(&mut self, manifests: &str) -> Vec<Change> {
         let path: Arc<str> = "objects".into();
         let content =
-            folder::read_file(&path, manifests, Format::Yaml, &ServiceProxy::Default, None);
+            folder::read_file(&path, manifests, Format::Yaml, &Admission::default(), None);
         let world = folder::assemble(&[(path, Arc::new(content))].into());
         self.notes.clone_from(&world.notes);
         // Its Service may have come in an earlier step.

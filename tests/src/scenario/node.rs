@@ -64,6 +64,7 @@ fn one(setting: &mut Setting, key: &str, value: &str) -> Result<(), String> {
         "addresses" => setting.addresses = list(value)?.into_iter().collect(),
         "pods" => facts.detect_local = detect_local(value)?,
         "masqueradeAll" => facts.masquerade_all = value == "yes",
+        "dropMartianLoopback" => facts.drop_martian_loopback = value == "yes",
         "masqueradeBit" => {
             let bit = value.parse().ok().and_then(MarkBit::new);
             facts.masquerade_mark = bit.ok_or("is no bit")?;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use closeby::compile::{DetectLocal, Facts};
-use closeby::model::{Affinity, Change, Cluster, NodeName, Service, ServiceProxy};
+use closeby::model::{Admission, Affinity, Change, Cluster, NodeName, Service};
 use closeby::offline::View;
 use closeby_nft::{Family, Ruleset, text};
 use closeby_tests::made::Made;
@@ -66,7 +66,7 @@ fn rendered() -> Ruleset {
     let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/examples");
     let settings = closeby::config::Settings::default();
     let view =
-        View::of(examples.as_ref(), &NodeName::from("node-a"), &ServiceProxy::Default, &settings)
+        View::of(examples.as_ref(), &NodeName::from("node-a"), &Admission::default(), &settings)
             .unwrap();
     view.knowledge().rendered.ruleset().clone()
 }
@@ -125,7 +125,7 @@ pub(crate) fn a_listing_of_our_tables_loads_again() {
 
 /// What scenarios end with that use what the examples do not.
 fn of_scenarios() -> impl Iterator<Item = Ruleset> {
-    let files = ["source-ranges", "load-balancer-local", "service-cidr"];
+    let files = ["source-ranges", "load-balancer-local", "service-cidr", "martian-loopback"];
     files.into_iter().flat_map(|name| {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
         let text = std::fs::read_to_string(format!("{folder}/{name}.scn")).unwrap();

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use closeby_nft::ruleset::{ChainType, HookPoint};
-use closeby_nft::statement::{Relation, Side};
+use closeby_nft::statement::{Interfaces, Relation, Side};
 use closeby_nft::{Chain, Family, Field, Hook, L4Proto, Name, Prefix, Rule, Statement, Verdict};
 use imbl::OrdMap;
 
@@ -23,7 +23,7 @@ use crate::compile::{DetectLocal, Facts, LocalAddresses};
 #[must_use]
 pub fn of_node(facts: &Facts, family: Family) -> OrdMap<Name, Chain> {
     let node = Node { facts, family };
-    let base = node.base_chains().into_iter();
+    let base = node.base_chains().into_iter().chain(node.martians());
     let base =
         base.map(|(name, hook, rules)| (Name::from(name), Chain { hook: Some(hook), rules }));
     let dispatch = node.dispatch_chains().into_iter();
@@ -67,6 +67,8 @@ const CLUSTER_IPS_CHECK: &str = "cluster-ips-check";
 /// prefix lets in, the last one drops.
 pub const SOURCE_RANGES: &str = "source-ranges";
 const REFUSE: &str = "refuse";
+/// The chain that drops what comes to loopback addresses from elsewhere.
+const MARTIANS: &str = "filter-prerouting-martians";
 
 /// What the chains of a family depend on besides the classes.
 struct Node<'a> {
@@ -152,13 +154,29 @@ impl Node<'_> {
         rules
     }
 
+    /// Before DNAT, so that who is led to a loopback address by somebody's rule
+    /// still is, as with the kubelet's KUBE-FIREWALL. What the node sends to itself
+    /// comes by `lo`. IPv4 alone: the kernel takes `::1` from no wire.
+    fn martians(&self) -> Option<(&'static str, Hook, Vec<Rule>)> {
+        let closed = self.facts.drop_martian_loopback && self.family == Family::Ip;
+        let lo = Interfaces::Named("lo".into());
+        let prefix = loopback(self.family);
+        let rule = vec![
+            Statement::Addr { side: Side::Daddr, relation: Relation::Eq, prefix },
+            Statement::Iifname { relation: Relation::Ne, interfaces: lo },
+            Statement::CtStateNew,
+            Statement::Counter,
+            drop(),
+        ];
+        closed.then(|| (MARTIANS, before_dnat(HookPoint::Prerouting), vec![rule]))
+    }
+
     /// Before DNAT, while packets still say which address they were sent to.
     fn source_base_chains(&self) -> [(&'static str, Hook, Vec<Rule>); 2] {
         let check = || {
             let restricted = lookup(&ADDRESS, SetKind::Restricted);
             vec![vec![Statement::CtStateNew, restricted, jump(SOURCE_RANGES)]]
         };
-        let before_dnat = |point| Hook { kind: ChainType::Filter, point, priority: -110 };
         [
             ("filter-prerouting-pre-dnat", before_dnat(HookPoint::Prerouting), check()),
             ("filter-output-pre-dnat", before_dnat(HookPoint::Output), check()),
@@ -293,6 +311,10 @@ fn refuse() -> Vec<Rule> {
         vec![Statement::L4Proto(L4Proto::Tcp), Statement::Counter, Statement::RejectTcpReset],
         vec![Statement::Counter, Statement::Reject],
     ]
+}
+
+fn before_dnat(point: HookPoint) -> Hook {
+    Hook { kind: ChainType::Filter, point, priority: -110 }
 }
 
 fn loopback(family: Family) -> Prefix {

@@ -24,7 +24,7 @@ use super::link::{Link, chance};
 use super::listing::{Event, Listing, Outcome, Remark};
 use super::patience::Patience;
 use super::{Told, Wanted};
-use crate::model::ServiceProxy;
+use crate::model::Admission;
 
 /// A page must be there, and a watch begin, in so long: longer than the API
 /// server itself allows a request.
@@ -61,8 +61,8 @@ pub(super) struct Follower<K> {
     /// Which of the objects this node asks for.
     labels: Option<String>,
     fields: Option<String>,
-    convert: fn(&K, &ServiceProxy) -> super::super::convert::Converted,
-    proxy: ServiceProxy,
+    convert: fn(&K, &Admission) -> super::super::convert::Converted,
+    admission: Admission,
     /// The place in the history up to which all has been told.
     version: Option<String>,
     /// Something failed since the last answer.
@@ -76,10 +76,10 @@ impl<K: Watched> Follower<K> {
         Self {
             link,
             listing,
-            labels: K::labels(&wanted.proxy),
+            labels: K::labels(&wanted.admission.proxy),
             fields: K::fields(&wanted.node),
             convert: K::convert,
-            proxy: wanted.proxy.clone(),
+            admission: wanted.admission.clone(),
             version: None,
             is_shaken: false,
             look_at: None,
@@ -147,7 +147,7 @@ impl<K: Watched> Follower<K> {
             let version = page.version().to_owned();
             page.next().clone_into(&mut next);
             for object in page.items() {
-                self.take(Event::Present((self.convert)(&object, &self.proxy)));
+                self.take(Event::Present((self.convert)(&object, &self.admission)));
             }
             if next.is_empty() {
                 self.complete(version.clone());
@@ -215,11 +215,11 @@ impl<K: Watched> Follower<K> {
         while let Some(line) = self.next(&mut lines, end).await? {
             match line::read::<K>(&line) {
                 Ok(Line::Added(object) | Line::Modified(object)) => {
-                    self.take(Event::Present((self.convert)(&object, &self.proxy)));
+                    self.take(Event::Present((self.convert)(&object, &self.admission)));
                     self.reached(object.version());
                 }
                 Ok(Line::Deleted(object)) => {
-                    self.take(Event::Gone((self.convert)(&object, &self.proxy)));
+                    self.take(Event::Gone((self.convert)(&object, &self.admission)));
                     self.reached(object.version());
                 }
                 Ok(Line::Bookmark(bookmark)) => {

@@ -8,7 +8,7 @@ use super::super::convert::{self, Converted, LABEL_HEADLESS, LABEL_SERVICE_PROXY
 use super::super::loose::Loose;
 use super::super::objects::{EndpointSlice, Metadata, Node, Service, ServiceCidr};
 use super::line::text;
-use crate::model::{Kind, NodeName, ServiceProxy};
+use crate::model::{Admission, Kind, NodeName, ServiceProxy};
 
 /// A kind of objects, as its type.
 pub(super) trait Watched: for<'de> Deserialize<'de> {
@@ -32,7 +32,8 @@ pub(super) trait Watched: for<'de> Deserialize<'de> {
 
     fn metadata(&self) -> &Loose<Metadata>;
 
-    fn convert(&self, proxy: &ServiceProxy) -> Converted;
+    /// Judges it, by what this agent takes.
+    fn convert(&self, admission: &Admission) -> Converted;
 
     /// Which state of it this is; empty if it does not say.
     fn version(&self) -> &str {
@@ -60,8 +61,8 @@ impl Watched for Service {
         &self.metadata
     }
 
-    fn convert(&self, proxy: &ServiceProxy) -> Converted {
-        convert::service(self, &Source::Api, proxy)
+    fn convert(&self, admission: &Admission) -> Converted {
+        convert::service(self, &Source::Api, admission)
     }
 }
 
@@ -78,8 +79,8 @@ impl Watched for EndpointSlice {
         &self.metadata
     }
 
-    fn convert(&self, _: &ServiceProxy) -> Converted {
-        convert::slice(self, &Source::Api)
+    fn convert(&self, admission: &Admission) -> Converted {
+        convert::slice(self, &Source::Api, admission)
     }
 }
 
@@ -96,7 +97,7 @@ impl Watched for Node {
         &self.metadata
     }
 
-    fn convert(&self, _: &ServiceProxy) -> Converted {
+    fn convert(&self, _: &Admission) -> Converted {
         convert::node(self, &Source::Api)
     }
 }
@@ -112,7 +113,7 @@ impl Watched for ServiceCidr {
         &self.metadata
     }
 
-    fn convert(&self, proxy: &ServiceProxy) -> Converted {
-        convert::service_cidr(self, &Source::Api, proxy)
+    fn convert(&self, admission: &Admission) -> Converted {
+        convert::service_cidr(self, &Source::Api, admission)
     }
 }

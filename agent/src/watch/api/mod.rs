@@ -28,7 +28,7 @@ pub use access::{Access, AccessError};
 pub use events::Recorder;
 
 use super::objects::{EndpointSlice, Node, Service, ServiceCidr};
-use crate::model::{Change, NodeName, Note, ServiceProxy};
+use crate::model::{Admission, Change, NodeName, Note};
 use follow::Follower;
 use kinds::Watched;
 use link::{Link, Open};
@@ -56,8 +56,8 @@ pub enum Told {
 pub struct Wanted {
     /// This node.
     pub node: NodeName,
-    /// Whose Services.
-    pub proxy: ServiceProxy,
+    /// Whose Services, and what is taken of objects.
+    pub admission: Admission,
     /// When a list is not believed at once.
     pub guard: Option<Guard>,
     /// Whether to write events.

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use tower::BoxError;
 
 use super::*;
-use crate::model::{Kind, ObjectRef, ServiceProxy};
+use crate::model::{Admission, Kind, ObjectRef};
 
 /// What the server does with a request.
 enum Answer {
@@ -195,8 +195,8 @@ fn play<F: Future<Output = ()>>(script: Script, follow: impl FnOnce(Rc<Link>) ->
 }
 
 fn wanted() -> Wanted {
-    let (proxy, guard) = (ServiceProxy::Default, Some(Guard::DEFAULT));
-    Wanted { node: "node-a".into(), proxy, guard, records: true }
+    let (admission, guard) = (Admission::default(), Some(Guard::DEFAULT));
+    Wanted { node: "node-a".into(), admission, guard, records: true }
 }
 
 /// What one kind's follower asks and tells.

@@ -12,7 +12,7 @@ use super::super::objects;
 use super::notes::Notes;
 use super::service::{ServiceType, policy};
 use super::value::read_port;
-use crate::model::{TrafficPolicy, is_service_address, quoted, read_address, read_prefix};
+use crate::model::{Admission, TrafficPolicy, quoted, read_address, read_prefix};
 
 /// How a Service is reached from elsewhere.
 pub(super) struct Reached {
@@ -27,9 +27,10 @@ pub(super) fn judge(
     raw: &objects::Service,
     spec: &objects::ServiceSpec,
     kind: ServiceType,
+    admission: &Admission,
     notes: &mut Notes,
 ) -> Reached {
-    let external_ips = external_ips(spec, notes);
+    let external_ips = external_ips(spec, admission, notes);
     // As the API server has it (`ExternallyAccessible`): elsewhere the policy
     // does not count.
     let policy = if kind == ServiceType::ClusterIp && external_ips.is_empty() {
@@ -41,7 +42,11 @@ pub(super) fn judge(
     let balanced = kind == ServiceType::LoadBalancer;
     Reached {
         external_ips,
-        load_balancer_ips: if balanced { load_balancer_ips(raw, notes) } else { Vec::new() },
+        load_balancer_ips: if balanced {
+            load_balancer_ips(raw, admission, notes)
+        } else {
+            Vec::new()
+        },
         source_ranges: if balanced { source_ranges(spec, notes) } else { BTreeMap::new() },
         policy,
         health_check_node_port: (balanced && policy == TrafficPolicy::Local)
@@ -50,25 +55,56 @@ pub(super) fn judge(
     }
 }
 
-fn external_ips(spec: &objects::ServiceSpec, notes: &mut Notes) -> Vec<IpAddr> {
+fn external_ips(
+    spec: &objects::ServiceSpec,
+    admission: &Admission,
+    notes: &mut Notes,
+) -> Vec<IpAddr> {
+    let field = format_args!("spec.externalIPs");
+    let items = notes.items(field, &spec.external_ips);
     let mut addrs = Vec::new();
-    for (place, text) in notes.items(format_args!("spec.externalIPs"), &spec.external_ips) {
-        keep(text, format_args!("spec.externalIPs[{place}]"), &mut addrs, notes);
+    if admission.no_external_ips {
+        if !items.is_empty() {
+            notes.add(field, "are not served: the feature gate AllowServiceExternalIPs is off");
+        }
+        return addrs;
+    }
+    for (place, text) in items {
+        let taken = take(text, &addrs, |addr| admission.external_ip(addr));
+        keep(taken, format_args!("{field}[{place}]"), &mut addrs, notes);
     }
     addrs
 }
 
-/// Adds the address unless it is there; one that is none becomes a note.
-fn keep(text: &str, field: Arguments<'_>, addrs: &mut Vec<IpAddr>, notes: &mut Notes) {
-    let addr = read_address(text).and_then(|addr| is_service_address(addr).map(|()| addr));
-    match addr {
-        Ok(addr) if addrs.contains(&addr) => {}
-        Ok(addr) => addrs.push(addr),
+/// Reads an address that may be taken; `None` if it is there already.
+fn take(
+    text: &str,
+    known: &[IpAddr],
+    may: impl Fn(IpAddr) -> Result<(), String>,
+) -> Result<Option<IpAddr>, String> {
+    let addr = read_address(text)?;
+    may(addr)?;
+    Ok((!known.contains(&addr)).then_some(addr))
+}
+
+/// Adds an address; one that may not be taken becomes a note.
+fn keep(
+    taken: Result<Option<IpAddr>, String>,
+    field: Arguments<'_>,
+    addrs: &mut Vec<IpAddr>,
+    notes: &mut Notes,
+) {
+    match taken {
+        Ok(addr) => addrs.extend(addr),
         Err(problem) => notes.add(field, format!("{problem}; this address is left out")),
     }
 }
 
-fn load_balancer_ips(raw: &objects::Service, notes: &mut Notes) -> Vec<IpAddr> {
+fn load_balancer_ips(
+    raw: &objects::Service,
+    admission: &Admission,
+    notes: &mut Notes,
+) -> Vec<IpAddr> {
     let outcome = "the load balancer's addresses are left out";
     let status = notes.read(format_args!("status"), &raw.status, outcome);
     let field = format_args!("status.loadBalancer");
@@ -83,7 +119,8 @@ fn load_balancer_ips(raw: &objects::Service, notes: &mut Notes) -> Vec<IpAddr> {
         // What has a host name alone is no address to look for in packets.
         let Some(ip) = ip.filter(|ip| !ip.is_empty()) else { continue };
         if comes_with_address(format_args!("{path}.ipMode"), ingress, notes) {
-            keep(ip, format_args!("{path}.ip"), &mut addrs, notes);
+            let taken = take(ip, &addrs, |addr| admission.load_balancer_ip(addr));
+            keep(taken, format_args!("{path}.ip"), &mut addrs, notes);
         }
     }
     addrs

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use super::loose::Loose;
 use super::objects;
-use crate::model::{Change, Kind, Note, ServiceProxy};
+use crate::model::{Admission, Change, Kind, Note};
 
 use notes::Notes;
 
@@ -48,19 +48,19 @@ pub enum Source {
 /// What an object says; without a change only if it has no name.
 pub type Converted = (Option<Change>, Vec<Note>);
 
-/// Judges a Service, as this proxy.
+/// Judges a Service, by what this agent takes.
 #[must_use]
-pub fn service(raw: &objects::Service, source: &Source, proxy: &ServiceProxy) -> Converted {
+pub fn service(raw: &objects::Service, source: &Source, admission: &Admission) -> Converted {
     let mut notes = Notes::new(Kind::Service, &raw.metadata, source);
-    let change = service::change(raw, source, proxy, &mut notes);
+    let change = service::change(raw, source, admission, &mut notes);
     (change, notes.finish())
 }
 
-/// Judges an EndpointSlice.
+/// Judges an EndpointSlice, by what this agent takes.
 #[must_use]
-pub fn slice(raw: &objects::EndpointSlice, source: &Source) -> Converted {
+pub fn slice(raw: &objects::EndpointSlice, source: &Source, admission: &Admission) -> Converted {
     let mut notes = Notes::new(Kind::Slice, &raw.metadata, source);
-    let change = slice::change(raw, &mut notes);
+    let change = slice::change(raw, admission, &mut notes);
     (change, notes.finish())
 }
 
@@ -72,15 +72,15 @@ pub fn node(raw: &objects::Node, source: &Source) -> Converted {
     (change, notes.finish())
 }
 
-/// Judges a ServiceCIDR, as this proxy.
+/// Judges a ServiceCIDR, by whose Services this agent serves.
 #[must_use]
 pub fn service_cidr(
     raw: &objects::ServiceCidr,
     source: &Source,
-    proxy: &ServiceProxy,
+    admission: &Admission,
 ) -> Converted {
     let mut notes = Notes::new(Kind::ServiceCidr, &raw.metadata, source);
-    let change = service_cidr::change(raw, proxy, &mut notes);
+    let change = service_cidr::change(raw, &admission.proxy, &mut notes);
     (change, notes.finish())
 }
 

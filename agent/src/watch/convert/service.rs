@@ -13,14 +13,14 @@ use super::port;
 use super::value::read_port;
 use super::{LABEL_HEADLESS, LABEL_SERVICE_PROXY_NAME, Source, external, label, name, namespace};
 use crate::model::{
-    Affinity, Change, PortName, Service, ServiceName, ServicePort, ServiceProxy, TrafficPolicy,
-    family_word, is_service_address, quoted, read_address,
+    Admission, Affinity, Change, PortName, Service, ServiceName, ServicePort, ServiceProxy,
+    TrafficPolicy, family_word, is_service_address, quoted, read_address,
 };
 
 pub(super) fn change(
     raw: &objects::Service,
     source: &Source,
-    proxy: &ServiceProxy,
+    admission: &Admission,
     notes: &mut Notes,
 ) -> Option<Change> {
     let metadata = &raw.metadata;
@@ -29,7 +29,7 @@ pub(super) fn change(
     let outcome = "the Service is not served";
     let absent = objects::ServiceSpec::default();
     let spec = notes.read(format_args!("spec"), &raw.spec, outcome).unwrap_or(&absent);
-    if matches!(raw.spec, Loose::Wrong(_)) || is_anothers(raw, spec, proxy) {
+    if matches!(raw.spec, Loose::Wrong(_)) || is_anothers(raw, spec, &admission.proxy) {
         return Some(Change::ServiceGone(service));
     }
     note_forgotten_cluster_ip(spec, source, notes);
@@ -40,7 +40,7 @@ pub(super) fn change(
     }
     let internal = (format_args!("spec.internalTrafficPolicy"), &spec.internal_traffic_policy);
     let internal_policy = policy(internal.0, internal.1, notes);
-    let reached = external::judge(raw, spec, kind, notes);
+    let reached = external::judge(raw, spec, kind, admission, notes);
     let ports = ports(spec, kind != ServiceType::ClusterIp, notes);
     let health_check_node_port = health_check(reached.health_check_node_port, &ports, notes);
     Some(Change::Service(Service {

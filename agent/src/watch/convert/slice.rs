@@ -14,11 +14,15 @@ use super::notes::Notes;
 use super::port;
 use super::{LABEL_HEADLESS, LABEL_SERVICE_NAME, label, name, namespace};
 use crate::model::{
-    Change, Endpoint, Hints, Life, NodeName, ServiceName, Slice, SliceName, SlicePort, Zone,
-    family_word, is_endpoint, quoted, read_address,
+    Admission, Change, Endpoint, Hints, Life, NodeName, ServiceName, Slice, SliceName, SlicePort,
+    Zone, family_word, quoted, read_address,
 };
 
-pub(super) fn change(raw: &objects::EndpointSlice, notes: &mut Notes) -> Option<Change> {
+pub(super) fn change(
+    raw: &objects::EndpointSlice,
+    admission: &Admission,
+    notes: &mut Notes,
+) -> Option<Change> {
     let metadata = &raw.metadata;
     let bare = name(metadata, notes)?;
     let namespace = namespace(metadata, notes);
@@ -40,7 +44,7 @@ pub(super) fn change(raw: &objects::EndpointSlice, notes: &mut Notes) -> Option<
         service: ServiceName::new(namespace, service),
         family,
         ports: ports(raw, notes),
-        endpoints: endpoints(raw, family, notes),
+        endpoints: endpoints(raw, &Wanted { family, admission }, notes),
         triggered: triggered(metadata, notes),
     }))
 }
@@ -101,19 +105,29 @@ fn slice_port(place: usize, raw: &objects::EndpointPort, notes: &mut Notes) -> O
     Some(SlicePort { name, proto, port })
 }
 
-fn endpoints(raw: &objects::EndpointSlice, family: Family, notes: &mut Notes) -> Vec<Endpoint> {
+/// Which addresses of a slice are endpoints.
+struct Wanted<'a> {
+    family: Family,
+    admission: &'a Admission,
+}
+
+fn endpoints(
+    raw: &objects::EndpointSlice,
+    wanted: &Wanted<'_>,
+    notes: &mut Notes,
+) -> Vec<Endpoint> {
     let items = notes.items(format_args!("endpoints"), &raw.endpoints);
-    items.into_iter().filter_map(|(place, raw)| endpoint(place, raw, family, notes)).collect()
+    items.into_iter().filter_map(|(place, raw)| endpoint(place, raw, wanted, notes)).collect()
 }
 
 fn endpoint(
     place: usize,
     raw: &objects::Endpoint,
-    family: Family,
+    wanted: &Wanted<'_>,
     notes: &mut Notes,
 ) -> Option<Endpoint> {
     let at = format_args!("endpoints[{place}]");
-    let addr = match address(at, raw, family, notes)? {
+    let addr = match address(at, raw, wanted, notes)? {
         Ok(addr) => addr,
         Err(problem) => {
             let problem = format!("{problem}; this endpoint is left out");
@@ -137,18 +151,19 @@ fn endpoint(
 fn address(
     at: fmt::Arguments<'_>,
     raw: &objects::Endpoint,
-    family: Family,
+    wanted: &Wanted<'_>,
     notes: &mut Notes,
 ) -> Option<Result<std::net::IpAddr, String>> {
     let field = format_args!("{at}.addresses");
     let outcome = "this endpoint is left out";
     let list = notes.read(field, &raw.addresses, outcome).map_or(&[][..], Vec::as_slice);
     let judge = |text: &str| {
+        let family = wanted.family;
         let addr = read_address(text)?;
         if Family::of(addr) != family {
             return Err(format!("{addr} is not {}, as addressType says", family_word(family)));
         }
-        is_endpoint(addr).map(|()| addr)
+        wanted.admission.endpoint(addr).map(|()| addr)
     };
     match list.first() {
         Some(Loose::Is(text)) => Some(judge(text)),

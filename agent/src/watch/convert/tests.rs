@@ -69,14 +69,24 @@ fn told((change, notes): &Converted) -> String {
 /// A Service `default/web` with this spec.
 fn spec(spec: &str) -> String {
     let yaml = format!("metadata: {{name: web}}\nspec: {spec}");
-    told(&service(&parse(&yaml), &Source::Api, &ServiceProxy::Default))
+    told(&service(&parse(&yaml), &Source::Api, &Admission::default()))
 }
 
 /// A slice `default/web-1` of Service `web` with these further fields.
 fn slice_of(fields: &str) -> String {
+    slice_by(&Admission::default(), fields)
+}
+
+/// The same, by what an agent takes.
+fn slice_by(admission: &Admission, fields: &str) -> String {
     let labels = "labels: {kubernetes.io/service-name: web}";
     let yaml = format!("metadata: {{name: web-1, {labels}}}\n{fields}");
-    told(&slice(&parse(&yaml), &Source::Api))
+    told(&slice(&parse(&yaml), &Source::Api, admission))
+}
+
+/// A proxy of a name.
+fn canary() -> Admission {
+    Admission { proxy: "canary".parse().unwrap(), ..Admission::default() }
 }
 
 fn check(cases: &[(&str, &str)], read: impl Fn(&str) -> String) {
@@ -224,7 +234,7 @@ fn x05_families_that_do_not_match() {
 fn x06_names_are_shown_without_control_characters() {
     let raw: objects::Service =
         parse("metadata: {name: \"we\\e[31mb\\n\", namespace: \"\\u202e\"}\nspec: []");
-    let (change, notes) = service(&raw, &Source::File("a.yaml".into()), &ServiceProxy::Default);
+    let (change, notes) = service(&raw, &Source::File("a.yaml".into()), &Admission::default());
     assert!(matches!(change, Some(Change::ServiceGone(name)) if &*name.name == "we\u{1b}[31mb\n"));
     assert_eq!(
         notes[0].to_string(),
@@ -268,11 +278,8 @@ fn x07_as_many_ports_as_there_are() {
     let port = |port: u16| json!({"name": format!("p{port}"), "port": port});
     let spec = json!({"clusterIP": "10.0.0.1", "ports": numbers().map(port).collect::<Vec<_>>()});
     let raw = json!({"metadata": {"name": "web"}, "spec": spec});
-    let (change, notes) = service(
-        &objects::Service::deserialize(&raw).unwrap(),
-        &Source::Api,
-        &ServiceProxy::Default,
-    );
+    let (change, notes) =
+        service(&objects::Service::deserialize(&raw).unwrap(), &Source::Api, &Admission::default());
     let Some(Change::Service(web)) = change else { panic!() };
     assert!(notes.is_empty() && web.ports.iter().map(|port| port.port.get()).eq(numbers()));
 }
@@ -341,7 +348,7 @@ fn balanced(kind: &str, ingress: &str) -> String {
     let yaml = format!(
         "metadata: {{name: web}}\nspec: {spec}\nstatus: {{loadBalancer: {{ingress: {ingress}}}}}"
     );
-    told(&service(&parse(&yaml), &Source::Api, &ServiceProxy::Default))
+    told(&service(&parse(&yaml), &Source::Api, &Admission::default()))
 }
 
 #[test]
@@ -499,7 +506,7 @@ fn x14_health_check_node_ports() {
 #[test]
 fn a_proxy_of_a_name_drops_nothing_for_a_range() {
     let raw = parse("metadata: {name: kubernetes}\nspec: {cidrs: [10.96.0.0/16]}");
-    let (change, notes) = service_cidr(&raw, &Source::Api, &"canary".parse().unwrap());
+    let (change, notes) = service_cidr(&raw, &Source::Api, &canary());
     assert_eq!((change, notes), (Some(Change::ServiceCidrGone("kubernetes".into())), vec![]));
 }
 
@@ -507,7 +514,7 @@ fn a_proxy_of_a_name_drops_nothing_for_a_range() {
 fn service_cidrs() {
     let cidrs = |list: &str| {
         let yaml = format!("metadata: {{name: kubernetes}}\nspec: {{cidrs: {list}}}");
-        let told = told(&service_cidr(&parse(&yaml), &Source::Api, &ServiceProxy::Default));
+        let told = told(&service_cidr(&parse(&yaml), &Source::Api, &Admission::default()));
         told.replace("ServiceCidr(ServiceCidr { name: \"kubernetes\", cidrs: ", "")
     };
     check(
@@ -591,6 +598,186 @@ fn x16_endpoints_no_traffic_may_go_to() {
     );
 }
 
+/// A list of prefixes.
+fn prefixes(text: &str) -> Vec<closeby_nft::Prefix> {
+    text.split(' ').map(|prefix| prefix.parse().unwrap()).collect()
+}
+
+/// What becomes of a Service `default/web` with these external IPs.
+fn with_external_ips(admission: &Admission, list: &str) -> String {
+    let spec = format!("{{clusterIPs: [10.0.0.1, 'fd00::1'], externalIPs: {list}}}");
+    let yaml = format!("metadata: {{name: web}}\nspec: {spec}");
+    told(&service(&parse(&yaml), &Source::Api, admission))
+}
+
+/// CVE-2020-8554. A family without a prefix has no external IP.
+#[test]
+fn h01_external_ips_where_they_may_lie() {
+    let both = Some(prefixes("198.51.100.0/24 2001:db8::/64"));
+    let both = Admission { external_ips: both, ..Admission::default() };
+    assert_eq!(
+        with_external_ips(&both, "[198.51.100.7, 8.8.8.8, '2001:db8::7', '2001:db8:1::7']"),
+        "default/web 10.0.0.1,fd00::1 external 198.51.100.7 external 2001:db8::7\n\
+         spec.externalIPs[1]: 8.8.8.8 is inside none of the agent's --external-ip-cidrs; this \
+         address is left out\n\
+         spec.externalIPs[3]: 2001:db8:1::7 is inside none of the agent's --external-ip-cidrs; \
+         this address is left out"
+    );
+    // What no Service may have stays so, whatever is allowed.
+    let all = Some(prefixes("0.0.0.0/0"));
+    let all = Admission { external_ips: all, ..Admission::default() };
+    assert_eq!(
+        with_external_ips(&all, "[127.0.0.1, 8.8.8.8, '2001:db8::7']"),
+        "default/web 10.0.0.1,fd00::1 external 8.8.8.8\n\
+         spec.externalIPs[0]: 127.0.0.1 is a loopback address, which no Service may have; this \
+         address is left out\n\
+         spec.externalIPs[2]: 2001:db8::7 is inside none of the agent's --external-ip-cidrs; this \
+         address is left out"
+    );
+}
+
+#[test]
+fn h01_external_ips_nowhere() {
+    let none = Admission { no_external_ips: true, ..Admission::default() };
+    let within = Some(prefixes("198.51.100.0/24"));
+    for admission in [none.clone(), Admission { external_ips: within, ..none.clone() }] {
+        assert_eq!(
+            with_external_ips(&admission, "[198.51.100.7, 198.51.100.8, x]"),
+            "default/web 10.0.0.1,fd00::1\n\
+             spec.externalIPs: are not served: the feature gate AllowServiceExternalIPs is off"
+        );
+    }
+    assert_eq!(with_external_ips(&none, "[]"), "default/web 10.0.0.1,fd00::1");
+}
+
+/// The lists are asked each for its own field.
+#[test]
+fn h02_load_balancer_addresses_where_they_may_lie() {
+    let spec = "{clusterIP: 10.0.0.1, type: LoadBalancer, externalIPs: [8.8.8.8]}";
+    let ingress = "[{ip: 203.0.113.7}, {ip: 8.8.4.4}, {ip: '2001:db8::7'}]";
+    let status = format!("{{loadBalancer: {{ingress: {ingress}}}}}");
+    let yaml = format!("metadata: {{name: web}}\nspec: {spec}\nstatus: {status}");
+    let within = Some(prefixes("203.0.113.0/24"));
+    let admission = Admission { load_balancer_ips: within, ..Admission::default() };
+    assert_eq!(
+        told(&service(&parse(&yaml), &Source::Api, &admission)),
+        "default/web 10.0.0.1 external 8.8.8.8 balanced 203.0.113.7\n\
+         status.loadBalancer.ingress[1].ip: 8.8.4.4 is inside none of the agent's --lb-ip-cidrs; \
+         this address is left out\n\
+         status.loadBalancer.ingress[2].ip: 2001:db8::7 is inside none of the agent's \
+         --lb-ip-cidrs; this address is left out"
+    );
+}
+
+/// CVE-2021-25740: the API does not say whose an endpoint is.
+#[test]
+fn h05_endpoints_where_they_may_lie() {
+    let pods = Some(prefixes("10.244.0.0/16 192.168.0.0/24"));
+    let admission = Admission { endpoints: pods, ..Admission::default() };
+    let four = "addressType: IPv4\nendpoints: [{addresses: [10.244.1.5]}, {addresses: \
+                [172.16.0.1]}, {addresses: [192.168.0.9]}]";
+    assert_eq!(
+        slice_by(&admission, four),
+        "default/web-1 of default/web ip 10.244.1.5=Ready 192.168.0.9=Ready\n\
+         endpoints[1].addresses[0]: 172.16.0.1 is inside none of the agent's --endpoint-cidrs; \
+         this endpoint is left out"
+    );
+    // None of this family was named.
+    assert_eq!(
+        slice_by(&admission, "addressType: IPv6\nendpoints: [{addresses: ['fd00:244::5']}]"),
+        "default/web-1 of default/web ip6\n\
+         endpoints[0].addresses[0]: fd00:244::5 is inside none of the agent's --endpoint-cidrs; \
+         this endpoint is left out"
+    );
+    assert_eq!(
+        slice_of(four),
+        "default/web-1 of default/web ip 10.244.1.5=Ready 172.16.0.1=Ready 192.168.0.9=Ready"
+    );
+}
+
+/// Denial goes before what is allowed.
+#[test]
+fn h06_endpoints_where_they_may_not_lie() {
+    let denied = Admission {
+        endpoints: Some(prefixes("10.0.0.0/8")),
+        denied_endpoints: prefixes("fd00:192::/64 10.1.0.0/24"),
+        ..Admission::default()
+    };
+    assert_eq!(
+        slice_by(
+            &denied,
+            "addressType: IPv4\nendpoints: [{addresses: [10.1.0.9]}, {addresses: [10.1.1.9]}]"
+        ),
+        "default/web-1 of default/web ip 10.1.1.9=Ready\n\
+         endpoints[0].addresses[0]: 10.1.0.9 is inside 10.1.0.0/24 of the agent's \
+         --deny-endpoint-cidrs; this endpoint is left out"
+    );
+    // What is not denied is not allowed by that; where nothing else is said, it is.
+    let denied = Admission { endpoints: None, ..denied };
+    assert_eq!(
+        slice_by(
+            &denied,
+            "addressType: IPv6\nendpoints: [{addresses: ['fd00:192::1']}, {addresses: ['fd00::1']}]"
+        ),
+        "default/web-1 of default/web ip6 fd00::1=Ready\n\
+         endpoints[0].addresses[0]: fd00:192::1 is inside fd00:192::/64 of the agent's \
+         --deny-endpoint-cidrs; this endpoint is left out"
+    );
+}
+
+#[test]
+fn x16_link_local_endpoints_that_are_wanted() {
+    let listed = prefixes("169.254.20.0/24 fe80::/64");
+    let listed = Admission { link_local_endpoints: listed, ..Admission::default() };
+    let outcome = "address, which is no endpoint; this endpoint is left out";
+    assert_eq!(
+        slice_by(
+            &listed,
+            "addressType: IPv4\nendpoints: [{addresses: [169.254.20.10]}, {addresses: \
+             [169.254.169.254]}, {addresses: [127.0.0.1]}, {addresses: [10.1.0.9]}]",
+        ),
+        format!(
+            "default/web-1 of default/web ip 169.254.20.10=Ready 10.1.0.9=Ready\n\
+             endpoints[1].addresses[0]: 169.254.169.254 is a link-local {outcome}\n\
+             endpoints[2].addresses[0]: 127.0.0.1 is a loopback {outcome}"
+        )
+    );
+    assert_eq!(
+        slice_by(
+            &listed,
+            "addressType: IPv6\nendpoints: [{addresses: ['fe80::1']}, {addresses: ['fe81::1']}]"
+        ),
+        format!(
+            "default/web-1 of default/web ip6 fe80::1=Ready\n\
+             endpoints[1].addresses[0]: fe81::1 is a link-local {outcome}"
+        )
+    );
+    // Whatever is listed, these are no endpoints; and the other lists are asked as well.
+    let link_local_endpoints = prefixes("0.0.0.0/0");
+    let all = Admission { link_local_endpoints, ..Admission::default() };
+    for addr in ["0.0.0.0", "127.0.0.1", "224.0.0.1", "255.255.255.255"] {
+        let slice =
+            slice_by(&all, &format!("addressType: IPv4\nendpoints: [{{addresses: [{addr}]}}]"));
+        assert!(slice.contains(outcome), "{slice}");
+    }
+    let strict = Admission {
+        endpoints: Some(prefixes("10.0.0.0/8")),
+        denied_endpoints: prefixes("169.254.20.11/32"),
+        ..listed
+    };
+    assert_eq!(
+        slice_by(
+            &strict,
+            "addressType: IPv4\nendpoints: [{addresses: [169.254.20.10]}, {addresses: [169.254.20.11]}]",
+        ),
+        "default/web-1 of default/web ip\n\
+         endpoints[0].addresses[0]: 169.254.20.10 is inside none of the agent's --endpoint-cidrs; \
+         this endpoint is left out\n\
+         endpoints[1].addresses[0]: 169.254.20.11 is inside 169.254.20.11/32 of the agent's \
+         --deny-endpoint-cidrs; this endpoint is left out"
+    );
+}
+
 #[test]
 fn slice_ports_and_nulls() {
     check(
@@ -629,7 +816,7 @@ fn x20_who_is_not_ours() {
     let labelled = |label: &str| {
         let yaml =
             format!("metadata: {{name: web, labels: {{{label}}}}}\nspec: {{clusterIP: 10.0.0.1}}");
-        told(&service(&parse(&yaml), &Source::Api, &ServiceProxy::Default))
+        told(&service(&parse(&yaml), &Source::Api, &Admission::default()))
     };
     check(
         &[
@@ -643,7 +830,7 @@ fn x20_who_is_not_ours() {
     let of_the_canary = |labels: &str| {
         let yaml =
             format!("metadata: {{name: web, labels: {labels}}}\nspec: {{clusterIP: 10.0.0.1}}");
-        told(&service(&parse(&yaml), &Source::Api, &"canary".parse().unwrap()))
+        told(&service(&parse(&yaml), &Source::Api, &canary()))
     };
     check(
         &[
@@ -655,7 +842,7 @@ fn x20_who_is_not_ours() {
     );
     let slice_labelled = |labels: &str| {
         let yaml = format!("metadata: {{name: s, labels: {labels}}}\naddressType: IPv4");
-        told(&slice(&parse(&yaml), &Source::Api))
+        told(&slice(&parse(&yaml), &Source::Api, &Admission::default()))
     };
     check(
         &[
@@ -676,7 +863,7 @@ fn x20_who_is_not_ours() {
 #[test]
 fn a_file_without_a_cluster_ip_is_told_so() {
     let raw: objects::Service = parse("metadata: {name: web}\nspec: {ports: [{port: 80}]}");
-    let converted = service(&raw, &Source::File("a.yaml".into()), &ServiceProxy::Default);
+    let converted = service(&raw, &Source::File("a.yaml".into()), &Admission::default());
     assert_eq!(
         told(&converted),
         format!(
@@ -690,7 +877,7 @@ fn a_file_without_a_cluster_ip_is_told_so() {
 fn x19_x21_metadata() {
     let read = |metadata: &str| {
         let yaml = format!("metadata: {metadata}\nspec: {{clusterIP: 10.0.0.1, news: 1}}\nmore: 2");
-        service(&parse(&yaml), &Source::Api, &ServiceProxy::Default)
+        service(&parse(&yaml), &Source::Api, &Admission::default())
     };
     let deleted = "{name: web, namespace: shop, deletionTimestamp: '2026-01-01T00:00:00Z'}";
     assert_eq!(told(&read(deleted)), "shop/web 10.0.0.1", "served until it is gone");
@@ -774,7 +961,7 @@ fn when_a_slice_changed() {
             "metadata: {{name: w, labels: {{kubernetes.io/service-name: web}}, annotations: \
              {annotations}}}\naddressType: IPv4"
         );
-        let (change, notes) = slice(&parse(&yaml), &Source::Api);
+        let (change, notes) = slice(&parse(&yaml), &Source::Api, &Admission::default());
         let Some(Change::Slice(slice)) = change else { panic!("{annotations}") };
         let notes: Vec<String> =
             notes.iter().map(|note| format!(" {}: {}", note.field, note.problem)).collect();
@@ -805,11 +992,8 @@ fn x18_no_flood_of_notes() {
     let ports: Vec<Value> = (0..65_536).map(|port| json!({"port": -port})).collect();
     let raw =
         json!({"metadata": {"name": "web"}, "spec": {"clusterIP": "10.0.0.1", "ports": ports}});
-    let (_, notes) = service(
-        &objects::Service::deserialize(&raw).unwrap(),
-        &Source::Api,
-        &ServiceProxy::Default,
-    );
+    let (_, notes) =
+        service(&objects::Service::deserialize(&raw).unwrap(), &Source::Api, &Admission::default());
     assert_eq!(notes.len(), 21);
     assert_eq!(notes[20].problem, "65516 more problems of this object are not listed");
 }
@@ -911,9 +1095,9 @@ proptest! {
             prop_assert!(notes.iter().all(|note| !note.to_string().contains(char::is_control)));
             Ok(())
         };
-        read(service(&objects::Service::deserialize(&object).unwrap(), &Source::Api, &ServiceProxy::Default))?;
-        read(slice(&objects::EndpointSlice::deserialize(&object).unwrap(), &Source::Api))?;
-        read(service_cidr(&objects::ServiceCidr::deserialize(&object).unwrap(), &Source::Api, &ServiceProxy::Default))?;
+        read(service(&objects::Service::deserialize(&object).unwrap(), &Source::Api, &Admission::default()))?;
+        read(slice(&objects::EndpointSlice::deserialize(&object).unwrap(), &Source::Api, &Admission::default()))?;
+        read(service_cidr(&objects::ServiceCidr::deserialize(&object).unwrap(), &Source::Api, &Admission::default()))?;
         read(node(&objects::Node::deserialize(&object).unwrap(), &Source::Api))?;
     }
 }

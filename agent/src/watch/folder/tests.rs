@@ -19,13 +19,12 @@ ports: [{port: 8080}]
 ";
 
 fn file(text: &str, previous: Option<&FileContent>) -> FileContent {
-    read_file(&"a.yaml".into(), text, Format::Yaml, &ServiceProxy::Default, previous)
+    read_file(&"a.yaml".into(), text, Format::Yaml, &Admission::default(), previous)
 }
 
 fn world(files: &[(&str, &str)]) -> World {
-    let read = |path: &str, text| {
-        read_file(&path.into(), text, Format::Yaml, &ServiceProxy::Default, None)
-    };
+    let read =
+        |path: &str, text| read_file(&path.into(), text, Format::Yaml, &Admission::default(), None);
     let files = files.iter().map(|(path, text)| ((*path).into(), read(path, text).into()));
     assemble(&files.collect())
 }
@@ -50,7 +49,7 @@ fn lists_as_kubectl_writes_them() {
     assert_eq!(ids(&world), r#"Service("shop/web") Slice("shop/web-1")"#);
     let typed =
         r#"{"apiVersion": "v1", "kind": "NodeList", "items": [{"metadata": {"name": "n"}}]}"#;
-    let content = read_file(&"n.json".into(), typed, Format::Json, &ServiceProxy::Default, None);
+    let content = read_file(&"n.json".into(), typed, Format::Json, &Admission::default(), None);
     assert_eq!(content.objects[0].id, Identity::Node("n".into()));
 }
 

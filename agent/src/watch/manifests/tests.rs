@@ -39,10 +39,10 @@ fn reads_manifests_and_nothing_else() {
     fs::create_dir(at("folder.yaml")).unwrap();
     mkfifo(&at("pipe.yaml"), Mode::S_IRWXU).unwrap();
     symlink("nowhere", at("dangling.yaml")).unwrap();
-    let world = Folder::open(folder.path(), ServiceProxy::Default).unwrap().read().unwrap();
+    let world = Folder::open(folder.path(), Admission::default()).unwrap().read().unwrap();
     assert_eq!(names(&world), r#"Service("default/a") Service("default/b") Node("n")"#);
     assert_eq!(world.notes, []);
-    let world = Folder::open(at("README"), ServiceProxy::Default).unwrap().read().unwrap();
+    let world = Folder::open(at("README"), Admission::default()).unwrap().read().unwrap();
     assert_eq!(names(&world), r#"Service("default/x6")"#);
 }
 
@@ -50,7 +50,7 @@ fn reads_manifests_and_nothing_else() {
 fn follows_its_files() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("a.yaml");
-    let mut manifests = Folder::open(folder.path(), ServiceProxy::Default).unwrap();
+    let mut manifests = Folder::open(folder.path(), Admission::default()).unwrap();
     assert_eq!(manifests.read().unwrap(), World::default());
     fs::write(&file, service("a")).unwrap();
     assert_eq!(names(&manifests.read().unwrap()), r#"Service("default/a")"#);
@@ -73,14 +73,14 @@ fn a_folder_that_is_gone_is_an_error_until_it_is_back() {
     let folder = above.path().join("manifests");
     fs::create_dir(&folder).unwrap();
     fs::write(folder.join("a.yaml"), service("a")).unwrap();
-    let mut manifests = Folder::open(&folder, ServiceProxy::Default).unwrap();
+    let mut manifests = Folder::open(&folder, Admission::default()).unwrap();
     let world = manifests.read().unwrap();
     fs::rename(&folder, above.path().join("away")).unwrap();
     let error = manifests.read().unwrap_err().to_string();
     assert!(error.ends_with("manifests: No such file or directory (os error 2)"), "{error}");
     fs::rename(above.path().join("away"), &folder).unwrap();
     assert_eq!(manifests.read().unwrap(), world);
-    assert!(Folder::open(above.path().join("none"), ServiceProxy::Default).is_err());
+    assert!(Folder::open(above.path().join("none"), Admission::default()).is_err());
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn a_file_beyond_the_limit_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let file = File::create(folder.path().join("a.yaml")).unwrap();
     file.set_len(u64::try_from(FILE_MAX_BYTES).unwrap() + 1).unwrap();
-    let world = Folder::open(folder.path(), ServiceProxy::Default).unwrap().read().unwrap();
+    let world = Folder::open(folder.path(), Admission::default()).unwrap().read().unwrap();
     let note = world.notes[0].to_string();
     assert!(note.ends_with("cannot be read: it is larger than 64 MiB; split it"), "{note}");
 }

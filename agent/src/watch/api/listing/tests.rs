@@ -2,7 +2,7 @@
 
 use super::super::super::convert::{self, Source};
 use super::*;
-use crate::model::{ServiceName, ServiceProxy};
+use crate::model::{Admission, ServiceName};
 
 /// A Service as the API server tells of it; `bad` has a port that is none.
 fn service(name: &str, bad: bool) -> Converted {
@@ -15,7 +15,7 @@ fn service(name: &str, bad: bool) -> Converted {
             "ports": [{"name": "a", "port": 1}, {"name": "b", "port": port}],
         },
     });
-    convert::service(&serde_json::from_value(object).unwrap(), &Source::Api, &ServiceProxy::Default)
+    convert::service(&serde_json::from_value(object).unwrap(), &Source::Api, &Admission::default())
 }
 
 /// One that no proxy serves.
