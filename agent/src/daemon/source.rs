@@ -7,7 +7,7 @@ use crossbeam_channel::Sender;
 use tracing::{error, info, warn};
 
 use super::{DaemonError, report_notes, spawn};
-use crate::model::{Admission, NodeName, Note};
+use crate::model::{Admission, Change, NodeName, Note, Texts};
 use crate::sync::run::Event;
 use crate::wait::Woken;
 use crate::watch::api::listing::Guard;
@@ -51,25 +51,40 @@ impl Source {
             Self::Api { access, guard } => {
                 let (node, admission) = (node.clone(), admission.clone());
                 let wanted = Wanted { node, admission, guard: *guard, records };
-                Ok(api::start(access.clone(), wanted, move |told| pass_on(told, &events))?)
+                let mut outbox = Outbox { events, texts: Texts::default() };
+                Ok(api::start(access.clone(), wanted, move |told| outbox.pass_on(told))?)
             }
         }
     }
 }
 
-/// Logs what is for people, and sends the changes on as one event.
-fn pass_on(told: Vec<Told>, events: &Sender<Event>) {
-    let mut changes = Vec::new();
-    for told in told {
-        match told {
-            Told::Changes(more) => changes.extend(more),
-            Told::Note(note) => warn!("{note}"),
-            Told::Trouble(words) => warn!("{words}"),
-            Told::News(words) => info!("{words}"),
+/// The way to the machine.
+struct Outbox {
+    events: Sender<Event>,
+    texts: Texts,
+}
+
+impl Outbox {
+    /// Logs what is for people, and sends the changes on as one event.
+    fn pass_on(&mut self, told: Vec<Told>) {
+        let mut changes = Vec::new();
+        for told in told {
+            match told {
+                Told::Changes(more) => changes.extend(more),
+                Told::Note(note) => warn!("{note}"),
+                Told::Trouble(words) => warn!("{words}"),
+                Told::News(words) => info!("{words}"),
+            }
         }
+        self.send(changes);
     }
-    if !changes.is_empty() {
-        let _ = events.send(Event::Changed(changes));
+
+    fn send(&mut self, mut changes: Vec<Change>) {
+        if !changes.is_empty() {
+            self.texts.share(&mut changes);
+            // Nobody listens any more when the agent ends.
+            let _ = self.events.send(Event::Changed(changes));
+        }
     }
 }
 
@@ -82,7 +97,8 @@ fn read_folder(
     let watch = Watch::new(folder.path())?;
     let mut world = folder.read()?;
     report_notes(&world.notes);
-    let _ = events.send(Event::Changed(folder::diff(None, &world)));
+    let mut outbox = Outbox { events, texts: Texts::default() };
+    outbox.send(folder::diff(None, &world));
     if once {
         return Ok(());
     }
@@ -93,9 +109,7 @@ fn read_folder(
             report_new_notes(&world.notes, &next.notes);
             let changes = folder::diff(Some(&world), &next);
             world = next;
-            if !changes.is_empty() {
-                let _ = events.send(Event::Changed(changes));
-            }
+            outbox.send(changes);
         });
     })?;
     Ok(())

@@ -12,11 +12,11 @@ use closeby_nft::{Family, Prefix};
 
 use super::change::{Change, Kind};
 use super::host::HostAddresses;
-use super::name::{NodeName, ServiceCidrName, ServiceName, SliceName, Zone};
+use super::name::{NodeName, ServiceCidrName, ServiceName, SliceName};
 use super::node::Node;
 use super::service::Service;
 use super::service_cidr::ServiceCidr;
-use super::slice::{Endpoint, Slice};
+use super::slice::Slice;
 
 /// Ground state as one node sees it.
 #[derive(Clone, Debug, Default)]
@@ -32,7 +32,6 @@ pub struct Cluster {
     host: HostAddresses,
     service_cidrs: BTreeMap<ServiceCidrName, ServiceCidr>,
     listed: BTreeSet<Kind>,
-    texts: Texts,
 }
 
 /// How many moments are kept at which what changed came about; those of further
@@ -194,7 +193,6 @@ impl Cluster {
         }
         dirty.services.insert(slice.service.clone());
         dirty.triggered.extend(slice.triggered.map(|when| (slice.family, when)));
-        let slice = self.texts.share(slice);
         self.slice_service.insert(slice.name.clone(), slice.service.clone());
         match place {
             Ok(at) => siblings[at] = Arc::new(slice),
@@ -222,59 +220,4 @@ impl Cluster {
 /// Where a slice stands among those of its Service, or where it belongs.
 fn place_of(name: &SliceName, siblings: &[Arc<Slice>]) -> Result<usize, usize> {
     siblings.binary_search_by(|slice| slice.name.cmp(name))
-}
-
-/// Texts that many endpoints repeat, each kept once: with them, 100,000
-/// endpoints fit in about 6 MB.
-#[derive(Clone, Debug, Default)]
-struct Texts {
-    nodes: BTreeSet<NodeName>,
-    zones: BTreeSet<Zone>,
-    zone_lists: BTreeSet<Arc<Vec<Zone>>>,
-    node_lists: BTreeSet<Arc<Vec<NodeName>>>,
-    /// How many node names call for pruning.
-    prune_at: usize,
-}
-
-impl Texts {
-    /// Below this many node names nothing is pruned.
-    const PRUNE_FROM: usize = 1024;
-
-    fn share(&mut self, mut slice: Slice) -> Slice {
-        if self.nodes.len() > self.prune_at.max(Self::PRUNE_FROM) {
-            self.prune();
-        }
-        for endpoint in &mut slice.endpoints {
-            self.share_endpoint(endpoint);
-        }
-        slice.endpoints.shrink_to_fit();
-        slice.ports.shrink_to_fit();
-        slice
-    }
-
-    fn share_endpoint(&mut self, endpoint: &mut Endpoint) {
-        share(&mut self.nodes, &mut endpoint.node);
-        share(&mut self.zones, &mut endpoint.zone);
-        share(&mut self.zone_lists, &mut endpoint.hints.zones);
-        share(&mut self.node_lists, &mut endpoint.hints.nodes);
-    }
-
-    /// Forgets the texts that no endpoint uses any more.
-    fn prune(&mut self) {
-        self.zone_lists.retain(|list| Arc::strong_count(list) > 1);
-        self.node_lists.retain(|list| Arc::strong_count(list) > 1);
-        self.zones.retain(Zone::is_shared);
-        self.nodes.retain(NodeName::is_shared);
-        self.prune_at = self.nodes.len() * 2;
-    }
-}
-
-fn share<T: Ord + Clone>(known: &mut BTreeSet<T>, value: &mut Option<T>) {
-    let Some(fresh) = value else { return };
-    match known.get(fresh) {
-        Some(shared) => *fresh = shared.clone(),
-        None => {
-            known.insert(fresh.clone());
-        }
-    }
 }

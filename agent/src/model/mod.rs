@@ -15,6 +15,7 @@ pub mod service;
 pub mod service_cidr;
 pub mod service_proxy;
 pub mod slice;
+pub mod texts;
 
 pub use address::{
     family_word, is_endpoint, is_link_local, is_service_address, read_address, read_prefix,
@@ -32,3 +33,4 @@ pub use service::{Affinity, Service, ServicePort, TrafficPolicy};
 pub use service_cidr::ServiceCidr;
 pub use service_proxy::ServiceProxy;
 pub use slice::{Endpoint, Hints, Life, Slice, SlicePort};
+pub use texts::Texts;

@@ -21,7 +21,7 @@ use parts::Parts;
 /// A first load of more elements goes in parts.
 const WHOLE_MAX: usize = 4096;
 /// Bytes of one of them.
-const PART_MAX_BYTES: usize = 1024 * 1024;
+const PART_MAX_BYTES: usize = 256 * 1024;
 
 /// One transaction, ready to be sent.
 #[derive(Debug)]
