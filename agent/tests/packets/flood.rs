@@ -13,7 +13,7 @@ use libtest_mimic::Failed;
 
 use super::Trials;
 use super::http::metric;
-use super::rig::{BY_NODE_RANGE, PATIENCE, Rig, Site, at_node, at_vip, check, service, until};
+use super::rig::{BY_NODE_RANGE, PATIENCE, Rig, Site, at_node, at_vip, check, ip, service, until};
 
 pub(crate) const ALL: Trials = &[
     ("a_full_table_of_connections", a_full_table_of_connections),
@@ -27,6 +27,8 @@ const LIMITS: &str = include_str!("limits.nft");
 const BATCH: u32 = 16_384;
 /// An entry of the flood must last until the table is full.
 const TIMEOUT: &str = "netfilter/nf_conntrack_udp_timeout";
+/// Answers to sources that are forged end at the node, lest the network have to refuse each.
+const NO_WAY_BACK: &str = "route replace blackhole 198.18.0.0/15";
 /// A machine with a larger table has it for a reason, and memory for it; this takes 80 MB.
 const LIMIT_MAX: u64 = 1 << 20;
 
@@ -37,6 +39,7 @@ fn a_full_table_of_connections(rig: &Rig) -> Result<(), Failed> {
     web.external_local = true;
     site.put(&web, &["a2"])?;
     site.node.sysctls(&[(TIMEOUT, "600")])?;
+    ip(site.node, NO_WAY_BACK)?;
     site.start()?;
     let outcome = filled(&mut site, |site| {
         // What the agent says.
@@ -66,6 +69,7 @@ fn a_full_table_of_connections(rig: &Rig) -> Result<(), Failed> {
 fn limits_of_an_operators_own(rig: &Rig) -> Result<(), Failed> {
     let mut site = rig.site("n1", BY_NODE_RANGE)?;
     site.put(&service("web", 1), &["a2"])?;
+    ip(site.node, NO_WAY_BACK)?;
     site.start()?;
     let node_port = at_node(site.node, 1, Family::V4);
     let request = Request::new(node_port, Proto::Tcp);
