@@ -196,7 +196,7 @@ fn play<F: Future<Output = ()>>(script: Script, follow: impl FnOnce(Rc<Link>) ->
 
 fn wanted() -> Wanted {
     let (proxy, guard) = (ServiceProxy::Default, Some(Guard::DEFAULT));
-    Wanted { node: "node-a".into(), proxy, guard, records: true }
+    Wanted { node: "node-a".into(), proxy, guard, records: true, startup_taint: None }
 }
 
 /// What one kind's follower asks and tells.
