@@ -66,11 +66,11 @@ impl Profile {
         let mut allowed: Vec<Value> = plain.map(|name| json!({ "syscall": name })).collect();
         // The list is that of all architectures; what this one has not, nobody can call.
         allowed.retain(|rule| compiled(&json!([rule]), "kill_process", "allow", target).is_ok());
-        let is = |syscall: &str, value: u32| argument(syscall, json!("eq"), value);
+        let is = |syscall: &str, value: u32| argument(syscall, &json!("eq"), value);
         let sockets = (1..=self.sockets_up_to).filter(|it| !self.sockets_without.contains(it));
         allowed.extend(sockets.map(|family| is("socket", family)));
         allowed.extend(self.personalities.iter().map(|persona| is("personality", *persona)));
-        allowed.push(argument("clone", json!({ "masked_eq": self.clone_without }), 0));
+        allowed.push(argument("clone", &json!({ "masked_eq": self.clone_without }), 0));
         let absent: Vec<Value> = self.not_there.iter().map(|it| json!({ "syscall": it })).collect();
         Ok([
             compiled(&json!(allowed), "kill_process", "allow", target)?,
@@ -79,7 +79,7 @@ impl Profile {
     }
 }
 
-fn argument(syscall: &str, op: Value, value: u32) -> Value {
+fn argument(syscall: &str, op: &Value, value: u32) -> Value {
     let args = [json!({ "index": 0, "type": "dword", "op": op, "val": value })];
     json!({ "syscall": syscall, "args": args })
 }
