@@ -59,7 +59,7 @@ pub fn diverted(file: &str, text: &str) -> Vec<Fault> {
     lines.map(|(_, line)| fault(file, line, problem.to_owned())).collect()
 }
 
-/// Packages that are linked into `root` on other terms than [`LICENCES`], by `cargo metadata`; and
+/// Packages that are linked into `root` on other terms than those of the list, by `cargo metadata`; and
 /// how many were looked at.
 #[must_use]
 pub fn licences(metadata: &Value, root: &str) -> (usize, Vec<Fault>) {
