@@ -10,6 +10,7 @@ use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::error::Error;
 use clap::{
     Arg, ArgAction, ArgMatches, Args, Command as Clap, CommandFactory as _, FromArgMatches, Parser,
@@ -113,6 +114,15 @@ pub struct Run {
     /// missing from a list, they stay until several lists agree.
     #[arg(long, conflicts_with = "manifests")]
     pub no_deletion_guard: bool,
+    /// Remove taints of this key from this node once it serves, and whenever its
+    /// Node has one again. Takes the right to patch nodes.
+    #[arg(
+        long,
+        value_name = "KEY",
+        value_parser = NonEmptyStringValueParser::new(),
+        conflicts_with_all = ["manifests", "once", "shadow"],
+    )]
+    pub remove_startup_taint: Option<String>,
     /// Program what the objects say now, then exit; the rules stay.
     #[arg(long)]
     pub once: bool,

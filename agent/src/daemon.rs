@@ -36,6 +36,7 @@ use crate::watch::manifests::ManifestsError;
 use crate::watch::notify::WatchError;
 
 mod ending;
+mod fullness;
 mod observer;
 mod reload;
 mod shadow;
@@ -156,6 +157,9 @@ pub fn daemon(options: Options) -> Result<(), DaemonError> {
     let (inbox, telling) = start_telling(&options, !options.once, signals)?;
     let Telling { on_swept, until_clear, ending, recorder } = telling;
     recorder.starting();
+    if !options.once {
+        fullness::start(another(&until_clear)?)?;
+    }
     if !options.once && takes_over {
         // Meanwhile the others read on: what is committed first is the newest.
         if handover::wait_until_clear(&mut kernel, &until_clear) == Clear::Stopped {

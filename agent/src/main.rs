@@ -136,7 +136,8 @@ fn source(args: &Run, settings: &Settings) -> Result<Source, AccessError> {
     let master = args.master.as_deref().filter(|master| !master.is_empty());
     let access = Access::choose(kubeconfig, master, Access::is_in_pod())?;
     let guard = (!args.no_deletion_guard).then_some(Guard::DEFAULT);
-    Ok(Source::Api { access, guard })
+    let startup_taint = args.remove_startup_taint.clone();
+    Ok(Source::Api { access, guard, startup_taint })
 }
 
 /// What a node would do, with remarks on standard error.

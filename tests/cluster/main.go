@@ -1,5 +1,5 @@
 // The control plane for the tests: etcd, kube-apiserver, kube-controller-manager, kube-proxy
-// and kubectl as one program, and two small helpers. The first argument says which; so does the name of a link to it.
+// and kubectl as one program, and three small helpers. The first argument says which; so does the name of a link to it.
 package main
 
 import (
@@ -8,9 +8,11 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"math/big"
 	"os"
 	"path/filepath"
 	"sort"
@@ -38,6 +40,7 @@ var programs = map[string]func() int{
 	"kube-proxy":              command(proxy.NewProxyCommand),
 	"kubectl":                 runKubectl,
 	"service-account-key":     serviceAccountKey,
+	"client-certificate":      clientCertificate,
 	"compact":                 compact,
 }
 
@@ -86,15 +89,49 @@ func runKubectl() int {
 
 // serviceAccountKey prints a new key that tokens of service accounts are signed with.
 func serviceAccountKey() int {
+	_, err := printKey()
+	return failed(err)
+}
+
+func printKey() (*ecdsa.PrivateKey, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return failed(err)
+		return nil, err
 	}
 	der, err := x509.MarshalECPrivateKey(key)
 	if err != nil {
+		return nil, err
+	}
+	return key, pem.Encode(os.Stdout, &pem.Block{Type: "EC PRIVATE KEY", Bytes: der})
+}
+
+// clientCertificate prints a new key and a certificate of it for a user of the name that is given.
+// It is its own authority: who trusts that trusts this certificate and no other.
+func clientCertificate() int {
+	if len(os.Args) != 2 {
+		return failed(errors.New("usage: client-certificate USER"))
+	}
+	key, err := printKey()
+	if err != nil {
 		return failed(err)
 	}
-	return failed(pem.Encode(os.Stdout, &pem.Block{Type: "EC PRIVATE KEY", Bytes: der}))
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
+	if err != nil {
+		return failed(err)
+	}
+	template := x509.Certificate{
+		SerialNumber: serial,
+		Subject:      pkix.Name{CommonName: os.Args[1]},
+		NotBefore:    time.Now().Add(-time.Hour),
+		NotAfter:     time.Now().Add(24 * time.Hour),
+		KeyUsage:     x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, &template, &template, &key.PublicKey, key)
+	if err != nil {
+		return failed(err)
+	}
+	return failed(pem.Encode(os.Stdout, &pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }
 
 // compact makes etcd, at the address that is given, forget all history: whoever watches from an

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use closeby::compile::Generation;
-use closeby::model::{Change, HostAddresses, Kind, Node, NodeName, Slice};
+use closeby::model::{
+    Change, HostAddresses, Kind, Node, NodeName, Service, ServiceName, Slice, SliceName,
+};
 use closeby::render::tables::superseded_ids;
 use closeby::sync::run::{Event, run};
 use closeby::sync::{Input, Machine, Moment, Pace, Report, Standing};
@@ -400,22 +402,25 @@ fn load_unseen(world: &mut World) -> usize {
 
 /// Whether the rules do anything to a packet to one of the Services.
 fn meets_anything(ruleset: &Ruleset) -> bool {
+    (0..3).any(|name| is_led(ruleset, &small::service(name, true, false)))
+}
+
+/// Whether the rules lead a packet to one of a Service's addresses to an endpoint.
+fn is_led(ruleset: &Ruleset, service: &Service) -> bool {
     let tracer = Tracer::new(ruleset);
-    (0..3).any(|name| {
-        small::service(name, true, false).cluster_ips.iter().any(|&daddr| {
-            let packet = Packet {
-                saddr: if daddr.is_ipv4() { [10, 9, 0, 7].into() } else { [0xfd00; 8].into() },
-                daddr,
-                proto: L4Proto::Tcp.number(),
-                sport: 40_000,
-                dport: 80,
-                mark: 0,
-                priority: 0,
-                iif: Some("eth0".into()),
-            };
-            let outcome = tracer.run(packet, Origin::Incoming, &Host::default(), &mut |_| 0);
-            outcome.dnat.is_some()
-        })
+    service.cluster_ips.iter().any(|&daddr| {
+        let packet = Packet {
+            saddr: if daddr.is_ipv4() { [10, 9, 0, 7].into() } else { [0xfd00; 8].into() },
+            daddr,
+            proto: L4Proto::Tcp.number(),
+            sport: 40_000,
+            dport: 80,
+            mark: 0,
+            priority: 0,
+            iif: Some("eth0".into()),
+        };
+        let outcome = tracer.run(packet, Origin::Incoming, &Host::default(), &mut |_| 0);
+        outcome.dnat.is_some()
     })
 }
 
@@ -583,4 +588,85 @@ fn a_later_stage_waits_for_packets_that_came_before() {
     assert_eq!([first, change].map(|(is_commit, _)| is_commit), [true, true]);
     assert_eq!([check, contract].map(|(is_commit, _)| is_commit), [false, true]);
     assert_eq!(check.1, contract.1, "what is checked is what is committed next");
+}
+
+/// A Service of another namespace than all others here, with an endpoint.
+fn quiet() -> (Service, [Change; 2]) {
+    let name = ServiceName::new("quiet", "s5");
+    let service = Service { name: name.clone(), ..small::service(5, false, false) };
+    let slice = Slice {
+        name: SliceName::new("quiet", "s5-v4"),
+        service: name,
+        ..small::slice(5, false, 1)
+    };
+    (service.clone(), [Change::Service(service), Change::Slice(slice)])
+}
+
+/// Changes without a pause, of one namespace.
+fn flood(changes: usize) -> impl Iterator<Item = [Change; 1]> {
+    [1, 2, 3].into_iter().cycle().map(small_change).take(changes)
+}
+
+fn generations(world: &World) -> usize {
+    let is_done = |report: &&(Moment, Report)| matches!(report.1, Report::Committed { .. });
+    world.reports.iter().filter(is_done).count()
+}
+
+/// H-11: nobody stands in a queue behind a namespace that changes without a pause. However
+/// much of it waits, before and behind, another's change is in the next generation.
+#[test]
+fn a_namespace_without_a_pause_delays_nobody() {
+    for (before, behind) in [(0, 1000), (1, 1), (1000, 0), (500, 500)] {
+        let mut world = settled(Duration::ZERO, usize::MAX);
+        let (service, changes) = quiet();
+        world.change(&small_change(1));
+        assert!(world.is_waiting(), "a generation is under way");
+        flood(before).for_each(|change| world.change(&change));
+        world.change(&changes);
+        flood(behind).for_each(|change| world.change(&change));
+        let done = generations(&world);
+        while generations(&world) < done + 2 {
+            assert!(!is_led(world.kernel.ruleset(), &service) || generations(&world) > done);
+            assert!(world.is_waiting(), "the next one follows at once: {:?}", world.reports);
+            // It goes on, between any two answers of the kernel.
+            flood(3).for_each(|change| world.change(&change));
+            world.answer();
+        }
+        assert!(is_led(world.kernel.ruleset(), &service), "{before} before, {behind} behind");
+    }
+}
+
+/// The same of what waits for the loop: all of it, whoever sent it, is one generation.
+#[test]
+fn whatever_waits_for_the_loop_is_one_generation() {
+    let (sender, events) = unbounded();
+    let mut kernel = Counting::default();
+    let pace = Pace::new(None, None);
+    let mut machine = Machine::new(small::NODE.into(), Box::new(small::facts), pace, usize::MAX);
+    let published = Arc::new(ArcSwapOption::empty());
+    let (sweeper, _) = unbounded();
+    let (service, changes) = quiet();
+    let send = |changes: &[Change]| sender.send(Event::Changed(changes.into())).unwrap();
+    send(&objects());
+    flood(1000).for_each(|change| send(&change));
+    let mut done = Vec::new();
+    run(
+        &mut machine,
+        &mut kernel,
+        &[],
+        &events,
+        &published,
+        &sweeper,
+        &mut |report: &Report, _: Moment| {
+            let Report::Committed { generation, services, .. } = report else { return true };
+            done.push((*generation, *services));
+            flood(1000).for_each(|change| send(&change));
+            send(&changes);
+            flood(1000).for_each(|change| send(&change));
+            done.len() < 2
+        },
+    );
+    let first = Generation::default().next();
+    assert_eq!(done, [(first, 3), (first.next(), 4)]);
+    assert!(is_led(kernel.fake.ruleset(), &service));
 }

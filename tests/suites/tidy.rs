@@ -6,10 +6,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use closeby_tests::tidy::limits::{self, Exception};
 use closeby_tests::tidy::sources::{File, PACKAGES, read_all};
-use closeby_tests::tidy::{Fault, imports, purity, reach};
+use closeby_tests::tidy::{Fault, dependencies, imports, purity, reach};
 
 /// What is longer than it may be. This list may only shrink.
 const EXCEPTIONS: &[Exception] = &[];
@@ -70,4 +71,32 @@ fn tests_neither_wait_nor_skip() {
 #[test]
 fn one_place_publishes() {
     none(limits::second_publishers(&files()));
+}
+
+/// Whether or not it is linked: tests and builds run what they take.
+#[test]
+fn everything_comes_from_the_registry() {
+    let read = |file: &str| fs::read_to_string(root().join(file)).unwrap();
+    for lock in ["Cargo.lock", "fuzz/Cargo.lock"] {
+        none(dependencies::foreign(lock, &read(lock)));
+    }
+    let members = PACKAGES.map(|package| format!("{package}/Cargo.toml"));
+    let others = ["Cargo.toml", "fuzz/Cargo.toml"].map(str::to_owned);
+    for manifest in members.into_iter().chain(others) {
+        none(dependencies::diverted(&manifest, &read(&manifest)));
+    }
+    assert!(!root().join(".cargo").exists(), "cargo's configuration could divert packages");
+}
+
+#[test]
+fn what_is_linked_may_be_given_away() {
+    let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["metadata", "--locked", "--offline", "--format-version=1", "--filter-platform"]);
+    let output = cargo.arg(platform).current_dir(root()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata = serde_json::from_slice(&output.stdout).unwrap();
+    let (count, faults) = dependencies::licences(&metadata, "closeby-agent");
+    assert!(count > 50, "looked at {count} packages alone");
+    none(faults);
 }

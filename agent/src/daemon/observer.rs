@@ -137,6 +137,7 @@ impl Observer for Teller<'_> {
             Report::Committed { generation, services, endpoints, elements, triggered } => {
                 metrics.own.committed(*generation, *services, *endpoints, *elements);
                 self.committed(triggered);
+                self.recorder.committed();
                 self.ended = Ok(());
                 return !once;
             }

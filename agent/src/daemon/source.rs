@@ -27,6 +27,8 @@ pub enum Source {
         access: Access,
         /// When a list of its is not believed at once.
         guard: Option<Guard>,
+        /// The taint to remove from this node once it serves.
+        startup_taint: Option<String>,
     },
 }
 
@@ -48,9 +50,10 @@ impl Source {
                 read_folder(Folder::open(path, admission.clone())?, once, stop, events)?;
                 Ok(Recorder::silent())
             }
-            Self::Api { access, guard } => {
+            Self::Api { access, guard, startup_taint } => {
                 let (node, admission) = (node.clone(), admission.clone());
-                let wanted = Wanted { node, admission, guard: *guard, records };
+                let startup_taint = startup_taint.clone();
+                let wanted = Wanted { node, admission, guard: *guard, records, startup_taint };
                 let mut outbox = Outbox { events, texts: Texts::default() };
                 Ok(api::start(access.clone(), wanted, move |told| outbox.pass_on(told))?)
             }

@@ -1,6 +1,8 @@
 //! What the host is: collected here, at the rim, and passed on as values.
 
 pub mod addresses;
+pub mod connections;
+pub mod fullness;
 pub mod kernel;
 pub mod kube_proxy;
 pub mod leftovers;

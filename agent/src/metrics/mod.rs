@@ -3,6 +3,7 @@
 //! Counting is cheap and does not wait. Who asks for the text pays for it, on the
 //! thread that answers.
 
+mod connections;
 mod kube_proxy;
 mod own;
 mod process;
@@ -43,6 +44,7 @@ impl Metrics {
             KubeProxy::register(registry.sub_registry_with_prefix("kubeproxy"), families);
         let own = Own::register(registry.sub_registry_with_prefix("closeby"));
         registry.register_collector(Box::new(process::Process));
+        registry.register_collector(Box::new(connections::Connections::default()));
         Self { registry, kube_proxy, own }
     }
 

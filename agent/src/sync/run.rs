@@ -162,11 +162,13 @@ fn commit(kernel: &mut dyn Kernel, stage: &Stage) -> Result<Receipt, CommitError
     kernel.commit(&stage.batch)
 }
 
-/// Waits for what comes next; changes that wait together become one generation.
+/// Waits for what comes next; changes that wait together become one generation. What comes
+/// while they are collected is for the next one: whoever sends without a pause holds up nobody.
 fn next_inputs(events: &Receiver<Event>, wait: Duration) -> Result<Vec<Input>, RecvTimeoutError> {
     let first = events.recv_timeout(wait)?;
+    let waiting = events.len();
     let (mut inputs, mut changes) = (Vec::new(), None::<Vec<Change>>);
-    for event in std::iter::once(first).chain(events.try_iter()) {
+    for event in std::iter::once(first).chain(events.try_iter().take(waiting)) {
         match event {
             Event::Changed(more) => changes.get_or_insert_default().extend(more),
             Event::Swept(generation) => inputs.push(Input::Swept(generation)),

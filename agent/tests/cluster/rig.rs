@@ -92,6 +92,15 @@ impl<'a> Rig<'a> {
 
     /// The command line of an agent that has this user's rights.
     pub(crate) fn agent_command(&self, node: &Host, user: User) -> Result<Command, LabError> {
+        self.agent_command_by(node, &self.plane.kubeconfig(user))
+    }
+
+    /// The command line of an agent that asks as this file says.
+    pub(crate) fn agent_command_by(
+        &self,
+        node: &Host,
+        kubeconfig: &Path,
+    ) -> Result<Command, LabError> {
         let config = self.root.join("config.yaml");
         let text = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n\
                     mode: nftables\ndetectLocalMode: NodeCIDR\n";
@@ -100,7 +109,7 @@ impl<'a> Rig<'a> {
             source,
         })?;
         let mut command = Command::new(env!("CARGO_BIN_EXE_closeby"));
-        command.arg("--kubeconfig").arg(self.plane.kubeconfig(user));
+        command.arg("--kubeconfig").arg(kubeconfig);
         command.arg("--config").arg(config).args(["--hostname-override", node.name()]);
         Ok(command)
     }

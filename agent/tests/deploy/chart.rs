@@ -62,6 +62,7 @@ fn what_cannot_work_is_refused(rig: &Rig) -> Result<(), Failed> {
         ("apiServer.host=https://10.0.0.10", "at '/apiServer/host'"),
         ("apiServer.host=a,kubeProxyCleanup.enabled=true", "kubeProxyCleanup.image is required"),
         ("apiServer.host=a,shadow=true,serviceProxyName=b", "neither serviceProxyName nor"),
+        ("apiServer.host=a,shadow=true,startupTaint=b", "no startupTaint to remove"),
         ("apiServer.host=a,metrics.podMonitor.enabled=true", "metrics.address is a loopback"),
         ("apiServer.host=a,config.healthzBindAddress=1.2.3.4", "at '/config/healthzBindAddress'"),
         ("apiServer.host=a,metrics.prot=1", "'prot' not allowed"),
@@ -79,7 +80,7 @@ fn instead(key: &str) -> Value {
     match key {
         "image.digest" => json!({ "image": { "digest": format!("sha256:{}", "0".repeat(64)) } }),
         "shadow" => json!({
-            "shadow": true, "serviceProxyName": "", "kubeProxyCleanup": { "enabled": false },
+            "shadow": true, "serviceProxyName": "", "startupTaint": "", "kubeProxyCleanup": { "enabled": false },
         }),
         "existingConfigMap" => json!({ "existingConfigMap": "other" }),
         "apiServer.configMap" => json!({ "apiServer": { "host": "", "configMap": "other" } }),

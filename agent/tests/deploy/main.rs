@@ -5,6 +5,7 @@
 //! The programs are built from their sources first (`tests/cluster`, `tests/helm`).
 
 mod chart;
+mod confined;
 mod kubeadm;
 mod objects;
 mod pod;
@@ -19,6 +20,10 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use rig::{Programs, Rig};
 
 fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let Some((confined::FLAG, command)) = words.split_first().map(|(it, rest)| (&**it, rest)) {
+        return confined::run(command);
+    }
     // Out here there is a network to take sources from.
     match build("cluster").and_then(|cluster| Ok([cluster, build("helm")?].concat())).as_deref() {
         Ok([control_plane, helm, monitors]) => {

@@ -5,21 +5,26 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use closeby_tools::lab::Agent;
+use closeby_tools::lab::{Agent, User};
 use libtest_mimic::Failed;
-use serde_json::Value;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
 
 use super::Trials;
 use super::chart::render_values;
+use super::confined::FLAG;
 use super::rig::{NAMESPACE, Rig, check, deploy};
 
 pub(crate) const ALL: Trials = &[
     ("a_pod_of_the_chart_works", a_pod_of_the_chart_works),
+    ("the_runtimes_seccomp_profile_is_enough", the_runtimes_seccomp_profile_is_enough),
     ("pods_of_kustomizations_work", pods_of_kustomizations_work),
     ("cleanup_takes_the_rules_away", cleanup_takes_the_rules_away),
 ];
@@ -28,6 +33,8 @@ pub(crate) const ALL: Trials = &[
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Where a pod finds its token.
 const TOKEN: &str = "/run/secrets/kubernetes.io/serviceaccount";
+/// Where the chart has metrics.
+const METRICS: u16 = 10_249;
 /// What a pod is told of the API server: an address that only rules make work.
 const CLUSTER_IP: &str = "10.96.0.1";
 
@@ -84,8 +91,17 @@ impl<'a> Pod<'a> {
         found.ok_or_else(|| format!("no container {name}").into())
     }
 
-    /// How a container is run. The image is the program alone; the root is read-only.
+    /// How a container is run.
     pub(crate) fn command(&self, container: &Value) -> Result<Command, Failed> {
+        let environment = self.environment(container)?;
+        let words = list(&container["command"]).chain(list(&container["args"]));
+        let words = words.map(|word| expand(text(word), &environment));
+        self.command_of(container, &words.collect::<Vec<_>>())
+    }
+
+    /// How another command is run in the same place. The image is the program alone; the root is
+    /// read-only.
+    fn command_of(&self, container: &Value, words: &[String]) -> Result<Command, Failed> {
         let mut mounts = vec![
             "mount -t tmpfs image /usr/local/bin".to_owned(),
             "touch /usr/local/bin/closeby".to_owned(),
@@ -107,12 +123,22 @@ impl<'a> Pod<'a> {
         let script = format!("{}; exec \"$@\"", mounts.join("; "));
         let mut command = Command::new("unshare");
         command.args(["--mount", "sh", "-euc", &script, "sh"]);
-        command.args(capabilities(container)?);
+        command.args(self.confinement(container)?).args(words);
         let environment = self.environment(container)?;
-        let words = list(&container["command"]).chain(list(&container["args"]));
-        command.args(words.map(|word| expand(text(word), &environment)));
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").envs(environment);
         Ok(command)
+    }
+
+    /// As a container runtime drops capabilities, and confines what is left.
+    fn confinement(&self, container: &Value) -> Result<Vec<String>, Failed> {
+        if container["securityContext"]["privileged"] == true {
+            return Ok(Vec::new());
+        }
+        let profile = &self.spec["securityContext"]["seccompProfile"]["type"];
+        check(*profile == "RuntimeDefault", "the runtime's seccomp profile", profile)?;
+        let mut words = capabilities(container)?;
+        words.extend([std::env::current_exe()?.display().to_string(), FLAG.to_owned()]);
+        Ok(words)
     }
 
     fn environment(&self, container: &Value) -> Result<BTreeMap<String, String>, Failed> {
@@ -134,6 +160,15 @@ impl<'a> Pod<'a> {
         Ok(environment)
     }
 
+    /// What another program does there: its signal, if one ended it, and what it says.
+    fn tries(&self, container: &Value, words: &[&str]) -> Result<(Option<i32>, String), Failed> {
+        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        let mut command = self.command_of(container, &words)?;
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let output = self.rig.node().spawn(&mut command)?.wait_with_output()?;
+        Ok((output.status.signal(), String::from_utf8_lossy(&output.stdout).into_owned()))
+    }
+
     /// Runs an init container to its end.
     fn run(&self, name: &str) -> Result<(), Failed> {
         let mut command = self.command(self.container(name)?)?;
@@ -153,8 +188,7 @@ impl<'a> Pod<'a> {
     /// Starts the agent, and waits until it has committed.
     pub(crate) fn start(&self, container: &str) -> Result<Agent, Failed> {
         let mut agent = self.spawn(container)?;
-        let generation = agent.next_generation(PATIENCE)?;
-        check(generation.is_some(), "a generation", &agent.log_tail())?;
+        committed(&mut agent)?;
         Ok(agent)
     }
 
@@ -166,25 +200,27 @@ impl<'a> Pod<'a> {
         let node = self.rig.node().addresses()[0];
         let host = asked["host"].as_str().map_or(Ok(node), str::parse::<IpAddr>)?;
         let at = SocketAddr::new(host, u16::try_from(port)?);
-        let request = format!("GET {} HTTP/1.0\r\nHost: {at}\r\n\r\n", text(&asked["path"]));
-        let answer = self.rig.node().netns().run(|| {
+        let answer = self.ask(at, text(&asked["path"]))?;
+        Ok(answer.lines().next().unwrap_or_default().to_owned())
+    }
+
+    /// What is answered over HTTP, asked from the node.
+    fn ask(&self, at: SocketAddr, path: &str) -> Result<String, Failed> {
+        let request = format!("GET {path} HTTP/1.0\r\nHost: {at}\r\n\r\n");
+        Ok(self.rig.node().netns().run(|| {
             let mut answer = String::new();
             let asked = TcpStream::connect(at).and_then(|mut stream| {
                 stream.write_all(request.as_bytes())?;
                 stream.read_to_string(&mut answer)
             });
             Ok(asked.map(|_| answer))
-        })??;
-        Ok(answer.lines().next().unwrap_or_default().to_owned())
+        })??)
     }
 }
 
-/// As a container runtime drops capabilities; nothing for a container that has all.
+/// As a container runtime drops capabilities.
 fn capabilities(container: &Value) -> Result<Vec<String>, Failed> {
     let rights = &container["securityContext"];
-    if rights["privileged"] == true {
-        return Ok(Vec::new());
-    }
     check(rights["capabilities"]["drop"][0] == "ALL", "all are dropped", rights)?;
     check(rights["allowPrivilegeEscalation"] == false, "no others are gained", rights)?;
     check(rights["readOnlyRootFilesystem"] == true, "nothing is written", rights)?;
@@ -193,6 +229,11 @@ fn capabilities(container: &Value) -> Result<Vec<String>, Failed> {
     Ok(["setpriv", "--no-new-privs", "--inh-caps=-all", &format!("--bounding-set=-all{added}")]
         .map(str::to_owned)
         .to_vec())
+}
+
+fn committed(agent: &mut Agent) -> Result<(), Failed> {
+    let generation = agent.next_generation(PATIENCE)?;
+    check(generation.is_some(), "a generation", &agent.log_tail())
 }
 
 fn expand(word: &str, environment: &BTreeMap<String, String>) -> String {
@@ -215,14 +256,19 @@ pub(crate) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
-fn a_pod_of_the_chart_works(rig: &Rig) -> Result<(), Failed> {
+/// The chart's, for this API server.
+fn values(rig: &Rig) -> Value {
     let at = rig.plane.address();
-    let values = serde_json::json!({
+    json!({
         "apiServer": { "host": at.ip(), "port": at.port() },
         // The number of entries is the machine's, and cannot be set from in here.
         "config": { "detectLocalMode": "NodeCIDR", "conntrack": { "maxPerCore": 0 } },
         "extraArgs": ["--logging-format=text"],
-    });
+    })
+}
+
+fn a_pod_of_the_chart_works(rig: &Rig) -> Result<(), Failed> {
+    let values = values(rig);
     let rendered = rig.file("pod.yaml", &render_values(rig, &values)?)?;
     rig.kubectl(&["apply", "-f", &rendered])?;
     let pod = Pod::of(rig, "closeby")?;
@@ -233,6 +279,58 @@ fn a_pod_of_the_chart_works(rig: &Rig) -> Result<(), Failed> {
         let status = pod.probe(pod.container("closeby")?, probe)?;
         check(status.contains(" 200 "), probe, &status)?;
     }
+    rig.kubectl(&["delete", "-f", &rendered]).map(drop)
+}
+
+/// H-15: everything that the agent does is done here under the filter, which ends whoever asks the
+/// kernel for more: it follows objects, commits, sweeps UDP flows, answers, writes events, and stops.
+fn the_runtimes_seccomp_profile_is_enough(rig: &Rig) -> Result<(), Failed> {
+    let rendered = rig.file("confined.yaml", &render_values(rig, &values(rig))?)?;
+    rig.kubectl(&["apply", "-f", &rendered])?;
+    let pod = Pod::of(rig, "closeby")?;
+    let container = pod.container("closeby")?;
+    let (_, status) = pod.tries(container, &["cat", "/proc/self/status"])?;
+    for line in ["CapEff:\t0000000000001000", "NoNewPrivs:\t1", "Seccomp:\t2"] {
+        check(status.lines().any(|told| told == line), line, &status)?;
+    }
+    let (signal, _) = pod.tries(container, &["unshare", "--net", "true"])?;
+    check(signal == Some(Signal::SIGSYS as i32), "a new namespace ends who asks for it", &signal)?;
+
+    let mut agent = pod.start("closeby")?;
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": { "namespace": "default", "name": "dns" },
+        "spec": {
+            "type": "NodePort", "sessionAffinity": "ClientIP",
+            // Of the Services' own range: not served, and told of in an event.
+            "externalIPs": ["10.96.0.99"],
+            "ports": [{ "port": 53, "protocol": "UDP" }],
+        },
+    });
+    // Not by kubectl, which warns of external addresses.
+    rig.plane.ask(User::Admin, |api| api.apply(&service))?;
+    committed(&mut agent)?;
+    let events = || rig.kubectl(&["get", "events", "-A", "-o", "json"]);
+    rig.until("an event", |_| Ok(events()?.contains("NotServedAsWritten")))?;
+    agent.forget_past();
+    rig.plane.ask(User::Admin, |api| api.delete(&service, None))?;
+    committed(&mut agent)?;
+    for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
+        let status = pod.probe(container, probe)?;
+        check(status.contains(" 200 "), probe, &status)?;
+    }
+    let metrics = pod.ask(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), METRICS), "/metrics")?;
+    for name in ["closeby_conntrack_entries ", "process_resident_memory_bytes "] {
+        check(metrics.contains(name), name, &metrics)?;
+    }
+    rig.until("a sweep", |_| {
+        let at = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), METRICS);
+        Ok(pod.ask(at, "/metrics")?.contains("kubeproxy_conntrack_reconciler_sync_duration"))
+    })?;
+    let pid = i32::try_from(agent.pid())?;
+    kill(Pid::from_raw(pid), Signal::SIGTERM)?;
+    let ended = agent.next_generation(PATIENCE).err().ok_or("it goes on")?.to_string();
+    check(ended.contains("(exit status: 0)"), "it stops as asked", &ended)?;
     rig.kubectl(&["delete", "-f", &rendered]).map(drop)
 }
 

@@ -109,7 +109,7 @@ fn kube_proxys_urls_answer(rig: &Rig) -> Result<(), Failed> {
 }
 
 /// The value that follows these words.
-fn metric(site: &Site<'_>, words: &str) -> Result<f64, Failed> {
+pub(crate) fn metric(site: &Site<'_>, words: &str) -> Result<f64, Failed> {
     let head = "HTTP/1.1 200 OK; text/plain; version=0.0.4; charset=utf-8";
     let text = expect(site.node, local(METRICS), "/metrics", head)?;
     let value = text.lines().find_map(|line| line.strip_prefix(words));

@@ -14,6 +14,7 @@ mod beside;
 mod chance;
 mod changes;
 mod external;
+mod flood;
 mod health;
 mod hostile;
 mod http;
@@ -66,6 +67,7 @@ fn suite() -> ExitCode {
         health::ALL,
         http::ALL,
         hostile::ALL,
+        flood::ALL,
         adoption::ALL,
         repair::ALL,
         takeover::ALL,

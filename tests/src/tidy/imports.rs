@@ -37,7 +37,16 @@ const AGENT: &[(&str, &[&str])] = &[
     ("sync", &["model", "compile", "render", "fastpath", "watch", "config", "host"]),
     ("explain", &["model", "compile", "render", "fastpath"]),
     ("shadow", &["model", "compile"]),
-    ("metrics", &["model", "compile::Generation", "fastpath::snapshot::Traffic"]),
+    (
+        "metrics",
+        &[
+            "model",
+            "compile::Generation",
+            "fastpath::snapshot::Traffic",
+            "host::connections",
+            "host::fullness",
+        ],
+    ),
     ("serve", &["model", "compile", "fastpath", "explain", "metrics"]),
     ("cli", EVERYTHING),
     ("daemon", EVERYTHING),

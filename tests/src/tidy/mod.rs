@@ -1,9 +1,11 @@
 //! What the compiler and its lints cannot check about this repository: which
-//! module may see which, what pure modules may not name, how long things get.
+//! module may see which, what pure modules may not name, how long things get,
+//! what comes from elsewhere.
 //!
 //! Reads the syntax of every `.rs` file (macros excepted, but for those that
 //! take plain expressions). Every fault says where it is and what to do.
 
+pub mod dependencies;
 pub mod imports;
 pub mod limits;
 pub mod paths;

@@ -35,6 +35,7 @@ const PURE: &[(&str, &str)] = &[
     ("agent", "watch/objects"),
     ("agent", "fastpath/route"),
     ("agent", "fastpath/snapshot"),
+    ("agent", "host/fullness"),
     ("agent", "host/leftovers"),
     ("agent", "metrics/text"),
     ("agent", "serve/health_check"),

@@ -45,18 +45,19 @@ impl User {
         }
     }
 
-    fn token(self) -> &'static str {
+    /// Its token, of which it has had so many before.
+    fn token(self, before: u32) -> String {
         match self {
-            Self::Admin => "token-of-admin",
-            Self::KubeProxy => "token-of-kube-proxy",
-            Self::Nobody => "token-of-nobody",
+            Self::Admin => "token-of-admin".to_owned(),
+            Self::KubeProxy => format!("token-of-kube-proxy-{before}"),
+            Self::Nobody => "token-of-nobody".to_owned(),
         }
     }
 
     /// A line of the file of tokens: token, name, UID, groups.
-    fn line(self) -> String {
+    fn line(self, before: u32) -> String {
         let groups = if self == Self::Admin { ",system:masters" } else { "" };
-        format!("{},{},{}{groups}\n", self.token(), self.name(), self.name())
+        format!("{},{},{}{groups}\n", self.token(before), self.name(), self.name())
     }
 }
 
@@ -69,6 +70,8 @@ pub struct ControlPlane<'a> {
     etcd: Option<Child>,
     api: Option<Child>,
     controllers: Option<Child>,
+    /// Tokens that kube-proxy has had.
+    rotations: u32,
 }
 
 impl<'a> ControlPlane<'a> {
@@ -79,14 +82,16 @@ impl<'a> ControlPlane<'a> {
     /// Where one does not start, with the end of its log.
     pub fn start(program: &Path, home: &Path, host: &'a Host) -> Result<Self, LabError> {
         let (program, home) = (program.to_owned(), home.to_owned());
-        let mut plane = Self { program, home, host, etcd: None, api: None, controllers: None };
+        let (etcd, api, controllers) = (None, None, None);
+        let mut plane = Self { program, home, host, etcd, api, controllers, rotations: 0 };
         plane.prepare()?;
         plane.start_etcd()?;
         plane.start_api()?;
         Ok(plane)
     }
 
-    /// Starts the controllers of DaemonSets, Deployments and EndpointSlices.
+    /// Starts the controllers of DaemonSets, Deployments and EndpointSlices, anew if they run: whom
+    /// they trust they read once.
     ///
     /// # Errors
     /// Where they do not start.
@@ -97,6 +102,7 @@ impl<'a> ControlPlane<'a> {
             "--controllers=daemonset-controller,deployment-controller,replicaset-controller,\
              endpointslice-controller",
         ]);
+        end(&mut self.controllers);
         self.controllers = Some(self.spawn("kube-controller-manager", command)?);
         Ok(())
     }
@@ -165,6 +171,9 @@ impl<'a> ControlPlane<'a> {
         command.arg("--token-auth-file").arg(self.home.join("tokens"));
         command.arg("--service-account-key-file").arg(&key);
         command.arg("--service-account-signing-key-file").arg(&key);
+        if self.client_authorities().exists() {
+            command.arg("--client-ca-file").arg(self.client_authorities());
+        }
         self.api = Some(self.spawn("kube-apiserver", command)?);
         self.until("kube-apiserver", |plane| {
             plane.ask(User::Admin, |api| api.get("/readyz")).is_ok()
@@ -181,24 +190,79 @@ impl<'a> ControlPlane<'a> {
         self.run(&mut command).map(drop)
     }
 
-    /// What the agents and the servers are told; kept in memory.
-    fn prepare(&self) -> Result<(), LabError> {
-        let failed = |doing: &str| LabError::io(format!("{doing} {}", self.home.display()));
-        fs::create_dir_all(&self.home).map_err(failed("creating"))?;
-        let tokens: String = User::ALL.into_iter().map(User::line).collect();
-        fs::write(self.home.join("tokens"), tokens).map_err(failed("writing to"))?;
+    /// The token that kube-proxy's user has now.
+    #[must_use]
+    pub fn token(&self) -> String {
+        User::KubeProxy.token(self.rotations)
+    }
+
+    /// The certificate that the API server shows, which is its own authority.
+    #[must_use]
+    pub fn authority(&self) -> PathBuf {
+        self.home.join("certs/apiserver.crt")
+    }
+
+    /// Gives kube-proxy's user another token in place of the one it has, in its kubeconfig as
+    /// well. It counts from the API server's next start.
+    ///
+    /// # Errors
+    /// Where files cannot be written.
+    pub fn rotate_token(&mut self) -> Result<(), LabError> {
+        self.rotations += 1;
+        self.write_tokens()
+    }
+
+    /// Gives kube-proxy's user another certificate in place of the one it may have: key and
+    /// certificate, as PEM. It counts from the API server's next start.
+    ///
+    /// # Errors
+    /// Where files cannot be written.
+    pub fn rotate_certificate(&self) -> Result<String, LabError> {
+        let pem = self.run(self.command("client-certificate").arg(User::KubeProxy.name()))?;
+        // Of what is in it, the API server takes the certificate.
+        fs::write(self.client_authorities(), &pem).map_err(self.failed("writing to"))?;
+        Ok(pem)
+    }
+
+    /// Makes the API server, at its next start, show another certificate, of another authority.
+    ///
+    /// # Errors
+    /// Where files cannot be removed.
+    pub fn rotate_authority(&self) -> Result<(), LabError> {
+        fs::remove_dir_all(self.home.join("certs")).map_err(self.failed("removing from"))
+    }
+
+    /// What certificates of clients must be of; absent where nobody has one.
+    fn client_authorities(&self) -> PathBuf {
+        self.home.join("clients.crt")
+    }
+
+    fn failed(&self, doing: &str) -> impl FnOnce(std::io::Error) -> LabError + use<> {
+        LabError::io(format!("{doing} {}", self.home.display()))
+    }
+
+    fn write_tokens(&self) -> Result<(), LabError> {
+        let tokens: String = User::ALL.into_iter().map(|user| user.line(self.rotations)).collect();
+        fs::write(self.home.join("tokens"), tokens).map_err(self.failed("writing to"))?;
         for user in User::ALL {
             let kubeconfig = self.kubeconfig_of(user).to_string();
-            fs::write(self.kubeconfig(user), kubeconfig).map_err(failed("writing to"))?;
+            fs::write(self.kubeconfig(user), kubeconfig).map_err(self.failed("writing to"))?;
         }
+        Ok(())
+    }
+
+    /// What the agents and the servers are told; kept in memory.
+    fn prepare(&self) -> Result<(), LabError> {
+        fs::create_dir_all(&self.home).map_err(self.failed("creating"))?;
+        self.write_tokens()?;
         let key = self.run(&mut self.command("service-account-key"))?;
-        fs::write(self.home.join("service-account.key"), key).map_err(failed("writing to"))
+        fs::write(self.home.join("service-account.key"), key).map_err(self.failed("writing to"))
     }
 
     /// The certificate is made by the API server at its first start.
     fn kubeconfig_of(&self, user: User) -> Value {
         let server = format!("https://{}", self.address());
-        let authority = self.home.join("certs/apiserver.crt");
+        let (authority, token) = (self.authority(), user.token(self.rotations));
         json!({
             "apiVersion": "v1",
             "kind": "Config",
@@ -206,7 +270,7 @@ impl<'a> ControlPlane<'a> {
                 "name": "lab",
                 "cluster": { "server": server, "certificate-authority": authority },
             }],
-            "users": [{ "name": user.name(), "user": { "token": user.token() } }],
+            "users": [{ "name": user.name(), "user": { "token": token } }],
             "contexts": [{ "name": "lab", "context": { "cluster": "lab", "user": user.name() } }],
             "current-context": "lab",
         })

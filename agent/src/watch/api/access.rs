@@ -4,9 +4,11 @@
 //! finds in its environment. Files are read when a client is made, so that a
 //! new one has what was rotated meanwhile. Between that, `kube` itself reads a
 //! token file and the CA's file again every minute, and asks an exec plugin when
-//! its token expires; a client certificate counts for as long as the client.
+//! its token expires; a client certificate counts for as long as the client, and
+//! so does a token file that `kube` cannot read as it is.
 
 use std::error::Error;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -106,7 +108,8 @@ impl Access {
         match self {
             Self::Kubeconfig { file, master } => {
                 let kubeconfig = Kubeconfig::read_from(file);
-                let kubeconfig = kubeconfig.map_err(|error| self.unusable(&error))?;
+                let mut kubeconfig = kubeconfig.map_err(|error| self.unusable(&error))?;
+                trim_tokens(&mut kubeconfig);
                 let authority_file = authority_file(&kubeconfig);
                 let mut config =
                     Config::try_from(kubeconfig).map_err(|error| self.unusable(&error))?;
@@ -148,6 +151,18 @@ fn authority_file(kubeconfig: &Kubeconfig) -> Option<PathBuf> {
     let cluster = cluster.cluster.as_ref()?;
     let inline = cluster.certificate_authority_data.as_ref();
     cluster.certificate_authority.as_ref().filter(|_| inline.is_none()).map(PathBuf::from)
+}
+
+/// Takes the tokens out of files that an editor or `echo` left a newline in, which no header may
+/// have: kubectl and kube-proxy trim it, `kube` does not.
+fn trim_tokens(kubeconfig: &mut Kubeconfig) {
+    for user in kubeconfig.auth_infos.iter_mut().filter_map(|named| named.auth_info.as_mut()) {
+        // What cannot be read is told of by who needs it.
+        let text = user.token_file.as_ref().and_then(|file| fs::read_to_string(file).ok());
+        if let Some(text) = text.filter(|text| user.token.is_none() && text.trim() != text) {
+            user.token = Some(text.trim().into());
+        }
+    }
 }
 
 /// What `Client::try_from` makes, but for two things: connections are probed,
@@ -239,6 +254,20 @@ users: [{name: u, user: {token: t}}]
         let data = KUBECONFIG.replace("certificate-authority:", "certificate-authority-data:");
         let kubeconfig = Kubeconfig::read_from(written(&data).path()).unwrap();
         assert_eq!(authority_file(&kubeconfig), None);
+    }
+
+    #[test]
+    fn a_token_file_may_end_in_a_newline() {
+        for (token, is_taken_out) in [("t", false), ("t\n", true), (" t\r\n\n", true)] {
+            let token = written(token);
+            let users = format!("{{tokenFile: '{}'}}", token.path().display());
+            let text = KUBECONFIG.replace("{token: t}", &users);
+            let mut kubeconfig = Kubeconfig::read_from(written(&text).path()).unwrap();
+            trim_tokens(&mut kubeconfig);
+            // A token shows itself to nobody but who writes it down.
+            let user = serde_json::to_value(&kubeconfig.auth_infos[0].auth_info).unwrap();
+            assert_eq!(user["token"] == "t", is_taken_out, "{user}");
+        }
     }
 
     #[test]

@@ -6,11 +6,13 @@
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::{Method, Request};
+use hyper::Method;
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::sleep;
 
@@ -33,9 +35,15 @@ const INSTANCE_MAX: usize = 128;
 /// Where events about nodes are.
 const NODES_NAMESPACE: &str = "default";
 
-/// Writes events, when there is time for it.
+/// What events are.
+const JSON: &str = "application/json";
+
+/// Tells the API server of what happens here, when there is time for it.
 #[derive(Clone, Debug)]
-pub struct Recorder(Option<Sender<Incident>>);
+pub struct Recorder {
+    incidents: Option<Sender<Incident>>,
+    serves: Arc<Notify>,
+}
 
 /// What an event tells of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,12 +58,12 @@ impl Recorder {
     /// One that writes nothing.
     #[must_use]
     pub fn silent() -> Self {
-        Self(None)
+        Self { incidents: None, serves: Arc::default() }
     }
 
     pub(super) fn new() -> (Self, Receiver<Incident>) {
         let (sender, inbox) = channel(WAITING_MAX);
-        (Self(Some(sender)), inbox)
+        (Self { incidents: Some(sender), serves: Arc::default() }, inbox)
     }
 
     /// What is wrong with an object, if that is a Service.
@@ -71,6 +79,16 @@ impl Recorder {
         self.send(Incident::Node { kind, reason, text });
     }
 
+    /// The kernel has a generation.
+    pub fn committed(&self) {
+        self.serves.notify_one();
+    }
+
+    /// What is told when that is so.
+    pub(super) fn serves(&self) -> Arc<Notify> {
+        Arc::clone(&self.serves)
+    }
+
     /// The kernel does not take the rules.
     pub fn refused(&self, why: &str) {
         let (kind, reason) = ("Warning", "RulesRefused");
@@ -79,7 +97,7 @@ impl Recorder {
     }
 
     fn send(&self, incident: Incident) {
-        if let Some(sender) = &self.0 {
+        if let Some(sender) = &self.incidents {
             // Nobody is to wait for an event.
             let _ = sender.try_send(incident);
         }
@@ -123,7 +141,7 @@ async fn write_one(
     let event = incident.event(node, name, &about, &now());
     let namespace = event["metadata"]["namespace"].as_str().unwrap_or_default();
     let path = format!("/apis/events.k8s.io/v1/namespaces/{namespace}/events");
-    match ask(link, Method::POST, &path, event.to_string()).await {
+    match link.ask("create", Method::POST, &path, JSON, event.to_string()).await {
         // Another node was first.
         Err(Failure::Refused { code: 409, .. }) => Ok(()),
         answer => answer.map(drop),
@@ -142,7 +160,7 @@ impl Incident {
         // `kubectl describe` looks for the UID; to get one object takes another right.
         let path =
             format!("/api/v1/namespaces/{namespace}/services?fieldSelector=metadata.name%3D{name}");
-        let list = ask(link, Method::GET, &path, String::new()).await?;
+        let list = link.ask("list", Method::GET, &path, JSON, String::new()).await?;
         let uid = list.pointer("/items/0/metadata/uid").and_then(Value::as_str);
         Ok(uid.map(|uid| {
             json!({
@@ -188,15 +206,6 @@ impl Incident {
             "reportingInstance": cut(node.as_str(), INSTANCE_MAX),
         })
     }
-}
-
-async fn ask(link: &Link, method: Method, path: &str, body: String) -> Result<Value, Failure> {
-    let verb = if method == Method::POST { "create" } else { "list" };
-    let request = Request::builder().method(method).uri(path);
-    let request = request.header("content-type", "application/json").body(body.into_bytes());
-    let request = request.map_err(|error| Failure::Unreadable(error.to_string()))?;
-    let answer = link.client().request(request).await;
-    answer.map_err(|error| Failure::of_error(&error, verb))
 }
 
 fn now() -> String {

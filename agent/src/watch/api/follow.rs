@@ -63,6 +63,7 @@ pub(super) struct Follower<K> {
     fields: Option<String>,
     convert: fn(&K, &Admission) -> super::super::convert::Converted,
     admission: Admission,
+    startup_taint: Option<String>,
     /// The place in the history up to which all has been told.
     version: Option<String>,
     /// Something failed since the last answer.
@@ -80,6 +81,7 @@ impl<K: Watched> Follower<K> {
             fields: K::fields(&wanted.node),
             convert: K::convert,
             admission: wanted.admission.clone(),
+            startup_taint: wanted.startup_taint.clone(),
             version: None,
             is_shaken: false,
             look_at: None,
@@ -147,7 +149,7 @@ impl<K: Watched> Follower<K> {
             let version = page.version().to_owned();
             page.next().clone_into(&mut next);
             for object in page.items() {
-                self.take(Event::Present((self.convert)(&object, &self.admission)));
+                self.present(&object);
             }
             if next.is_empty() {
                 self.complete(version.clone());
@@ -215,7 +217,7 @@ impl<K: Watched> Follower<K> {
         while let Some(line) = self.next(&mut lines, end).await? {
             match line::read::<K>(&line) {
                 Ok(Line::Added(object) | Line::Modified(object)) => {
-                    self.take(Event::Present((self.convert)(&object, &self.admission)));
+                    self.present(&object);
                     self.reached(object.version());
                 }
                 Ok(Line::Deleted(object)) => {
@@ -236,6 +238,13 @@ impl<K: Watched> Follower<K> {
             }
         }
         if self.listing.is_open() { Err(Failure::Unfinished) } else { Ok(()) }
+    }
+
+    fn present(&mut self, object: &K) {
+        if self.startup_taint.as_deref().is_some_and(|key| object.carries(key)) {
+            self.link.tainted.notify_one();
+        }
+        self.take(Event::Present((self.convert)(object, &self.admission)));
     }
 
     /// The next line; `None` if the watch is at its end, or is to be left.

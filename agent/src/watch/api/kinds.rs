@@ -30,6 +30,11 @@ pub(super) trait Watched: for<'de> Deserialize<'de> {
         None
     }
 
+    /// Whether it has a taint of this key.
+    fn carries(&self, _taint: &str) -> bool {
+        false
+    }
+
     fn metadata(&self) -> &Loose<Metadata>;
 
     /// Judges it, by what this agent takes.
@@ -91,6 +96,12 @@ impl Watched for Node {
 
     fn fields(node: &NodeName) -> Option<String> {
         Some(format!("metadata.name={}", node.as_str()))
+    }
+
+    fn carries(&self, taint: &str) -> bool {
+        let taints = self.spec.as_option().and_then(|spec| spec.taints.as_option());
+        let mut taints = taints.into_iter().flatten().filter_map(Loose::as_option);
+        taints.any(|it| it.key.as_option().is_some_and(|key| key == taint))
     }
 
     fn metadata(&self) -> &Loose<Metadata> {

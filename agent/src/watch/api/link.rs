@@ -5,7 +5,10 @@ use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
+use hyper::{Method, Request};
 use kube::Client;
+use serde_json::Value;
+use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 
@@ -29,6 +32,8 @@ pub(super) struct Link {
     streams_lists: Cell<bool>,
     troubles: RefCell<Troubles>,
     told: UnboundedSender<Told>,
+    /// This node's Node has the taint that is to be removed.
+    pub(super) tainted: Notify,
 }
 
 impl Link {
@@ -45,11 +50,28 @@ impl Link {
             streams_lists: Cell::new(true),
             troubles: RefCell::default(),
             told,
+            tainted: Notify::new(),
         }
     }
 
     pub(super) fn client(&self) -> Client {
         self.client.borrow().clone()
+    }
+
+    /// Asks for something that is no watch: what is answered.
+    pub(super) async fn ask(
+        &self,
+        verb: &'static str,
+        method: Method,
+        path: &str,
+        kind: &str,
+        body: String,
+    ) -> Result<Value, Failure> {
+        let request = Request::builder().method(method).uri(path).header("content-type", kind);
+        let request = request.body(body.into_bytes());
+        let request = request.map_err(|error| Failure::Unreadable(error.to_string()))?;
+        let answer = self.client().request(request).await;
+        answer.map_err(|error| Failure::of_error(&error, verb))
     }
 
     /// Whether to ask for streamed lists.

@@ -14,13 +14,14 @@ mod line;
 mod link;
 pub mod listing;
 mod patience;
+mod taint;
 
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::thread;
 
-use futures::future::{join_all, join3};
+use futures::future::{join_all, join4};
 use tokio::runtime::Builder;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -62,6 +63,8 @@ pub struct Wanted {
     pub guard: Option<Guard>,
     /// Whether to write events.
     pub records: bool,
+    /// The taint to remove from this node once it serves.
+    pub startup_taint: Option<String>,
 }
 
 /// Why following cannot begin.
@@ -94,7 +97,7 @@ pub fn start(
     let server = opened.1.clone();
     let (recorder, incidents) = Recorder::new();
     let recorder = if wanted.records { recorder } else { Recorder::silent() };
-    let records = recorder.clone();
+    let (records, serves) = (recorder.clone(), recorder.serves());
     thread::Builder::new().name("api".to_owned()).spawn(move || {
         runtime.block_on(async move {
             let (told, inbox) = unbounded_channel();
@@ -102,7 +105,10 @@ pub fn start(
             let link = Rc::new(Link::new(open, opened, told));
             link.tell(Told::News(format!("following the API server at {server}")));
             let writing = events::write(Rc::clone(&link), wanted.node.clone(), incidents);
-            join3(follow_all(link, wanted), pass_on(inbox, records, on_told), writing).await;
+            let (node, key) = (wanted.node.clone(), wanted.startup_taint.clone());
+            let freeing = taint::remove(Rc::clone(&link), node, key, &serves);
+            let telling = pass_on(inbox, records, on_told);
+            join4(follow_all(link, wanted), telling, writing, freeing).await;
         });
     })?;
     Ok(recorder)

@@ -196,7 +196,7 @@ fn play<F: Future<Output = ()>>(script: Script, follow: impl FnOnce(Rc<Link>) ->
 
 fn wanted() -> Wanted {
     let (admission, guard) = (Admission::default(), Some(Guard::DEFAULT));
-    Wanted { node: "node-a".into(), admission, guard, records: true }
+    Wanted { node: "node-a".into(), admission, guard, records: true, startup_taint: None }
 }
 
 /// What one kind's follower asks and tells.

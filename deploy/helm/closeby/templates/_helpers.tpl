@@ -60,6 +60,9 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- if and .Values.shadow (or .Values.serviceProxyName .Values.kubeProxyCleanup.enabled) -}}
 {{- fail "shadow compares with the kube-proxy that serves all Services: neither serviceProxyName nor kubeProxyCleanup goes with it" -}}
 {{- end -}}
+{{- if and .Values.shadow .Values.startupTaint -}}
+{{- fail "shadow serves nobody, so there is no startupTaint to remove: leave one of them out" -}}
+{{- end -}}
 {{- $monitored := or .Values.metrics.podMonitor.enabled .Values.metrics.serviceMonitor.enabled -}}
 {{- if and $monitored (include "closeby.isLoopback" .Values.metrics.address) -}}
 {{- fail "metrics.address is a loopback address, where no monitor reaches it: set it to 0.0.0.0, or to [::] as `::`" -}}
