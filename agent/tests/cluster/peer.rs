@@ -72,11 +72,21 @@ fn kube_proxy_says_the_same(rig: &mut Rig<'static>) -> Result<(), Failed> {
         theirs.values_mut().for_each(without_lost_refusals);
         Ok(theirs == ours)
     });
+    let hints = hints(rig)?;
     let differ: Vec<_> = ours.iter().filter(|(who, what)| theirs.get(who) != Some(what)).collect();
     node.nft("flush ruleset")?;
     let first = &rig.cluster.nodes()[0];
     rig.cluster.enter_by(first)?;
-    check(same.is_ok(), "ours, and what kube-proxy does not say", &(differ, theirs))
+    check(same.is_ok(), "ours, and what kube-proxy does not say", &(differ, hints, theirs))
+}
+
+/// What the controller says of each endpoint: both proxies go by it.
+fn hints(rig: &Rig<'_>) -> Result<Vec<String>, LabError> {
+    let slices = rig.ask(|api| api.get("/apis/discovery.k8s.io/v1/endpointslices"))?;
+    let slices = slices["items"].as_array().into_iter().flatten();
+    let endpoints = slices.flat_map(|slice| slice["endpoints"].as_array().into_iter().flatten());
+    let hint = |endpoint: &Value| format!("{} {}", endpoint["addresses"], endpoint["hints"]);
+    Ok(endpoints.map(hint).collect())
 }
 
 /// The Services, and a pod on each host that any of them has.

@@ -167,9 +167,19 @@ impl<'a> Rig<'a> {
     }
 
     /// Deletes everything that a trial made, and waits until no pod runs.
+    ///
+    /// Deployments are scaled to zero before: of one that is deleted with its pods, a controller
+    /// that does not know yet makes new ones, which nobody would delete.
     pub(crate) fn clear(&mut self) -> Result<(), Failed> {
+        const OWNERS: [&str; 2] = ["/apis/apps/v1/deployments", "/apis/apps/v1/replicasets"];
+        self.ask(|api| scale_to_zero(api, OWNERS[0]))?;
+        self.until("no pod is wanted", |rig| {
+            let idle =
+                |api: &Api| Ok(is_idle(&api.get(OWNERS[0])?) && is_idle(&api.get(OWNERS[1])?));
+            Ok(rig.ask(idle)?)
+        })?;
         self.ask(|api| {
-            for path in ["/apis/apps/v1/deployments", "/apis/apps/v1/replicasets"] {
+            for path in OWNERS {
                 delete_all(api, path, "apps/v1", None)?;
             }
             delete_all(api, "/api/v1/pods", "v1", Some(0))?;
@@ -179,6 +189,25 @@ impl<'a> Rig<'a> {
         self.cluster.forget_connections()?;
         Ok(())
     }
+}
+
+fn scale_to_zero(api: &Api, path: &str) -> Result<(), LabError> {
+    for item in api.get(path)?["items"].as_array().into_iter().flatten() {
+        let mut item = item.clone();
+        item["apiVersion"] = "apps/v1".into();
+        item["kind"] = "Deployment".into();
+        api.merge(&item, &json!({ "spec": { "replicas": 0 } }))?;
+    }
+    Ok(())
+}
+
+/// Whether none of these has pods, or is to have any, as its controller knows.
+fn is_idle(list: &Value) -> bool {
+    list["items"].as_array().into_iter().flatten().all(|item| {
+        let (wanted, status) = (&item["spec"]["replicas"], &item["status"]);
+        let is_seen = status["observedGeneration"] == item["metadata"]["generation"];
+        is_seen && *wanted == 0 && status["replicas"].as_u64().unwrap_or(0) == 0
+    })
 }
 
 fn delete_all(api: &Api, path: &str, version: &str, grace_s: Option<u32>) -> Result<(), LabError> {

@@ -121,6 +121,7 @@ fn cluster_ips(spec: &objects::ServiceSpec, notes: &mut Notes) -> Vec<IpAddr> {
         let taken = cluster_ip(text, declared.map(|(_, family)| family.as_str()), &addrs);
         keep(Some(taken), format_args!("spec.clusterIPs[{place}]"), &mut addrs, notes);
     }
+    addrs.shrink_to_fit();
     addrs
 }
 
