@@ -131,7 +131,7 @@ impl Op {
     pub fn listed(self) -> Self {
         let verb = match self.verb {
             Verb::FillSet { set, elements } => {
-                let elements = elements.iter().map(|(key, data)| (key, data.clone())).collect();
+                let elements = elements.iter().collect();
                 Verb::AddElements { set, elements }
             }
             verb => verb,
@@ -282,12 +282,12 @@ impl<'a> SetChanges<'a> {
         let (mut removed, mut added) = (Vec::new(), Vec::new());
         for difference in old.elements.diff(&new.elements) {
             match difference {
-                Difference::Added(key, data) => added.push((key, data.clone())),
+                Difference::Added(key, data) => added.push((key, data)),
                 Difference::Removed(key) => removed.push(key),
                 // Adding over other data is EEXIST: remove, then add.
                 Difference::Changed(key, data) => {
                     removed.push(key.clone());
-                    added.push((key, data.clone()));
+                    added.push((key, data));
                 }
             }
         }

@@ -1,22 +1,23 @@
 //! What a set or map holds, in the order of keys.
 //!
-//! A map as any other, but for how it keeps long keys: elements that differ in
-//! the last word of their keys alone (the slots of one frontend, the ports of
-//! one address) are kept together. A pool of ten endpoints is then one entry
-//! instead of ten: a large map is built in a third of the time and compared
-//! pool by pool. Copies share what they have in common.
+//! In one of two forms, which nobody outside can tell apart: what is desired
+//! changes, and is a tree that copies share; what the kernel listed is compared
+//! once, as a rule, and is rows of bytes until somebody changes it.
 //!
 //! Invariant: the same elements are the same value, however they came in.
 
-use std::cmp::Ordering;
+mod compare;
+mod packed;
+mod tree;
+
 use std::fmt;
-use std::ops::Bound;
 use std::sync::Arc;
 
-use imbl::OrdMap;
-use imbl::ordmap::DiffItem;
-
-use crate::ruleset::{Data, Key};
+use crate::ruleset::{Data, Key, Value};
+use crate::statement::Verdict;
+use compare::{difference, merge, rows_with_tree};
+use packed::Rows;
+use tree::Tree;
 
 /// Bytes of a word, the unit of keys.
 const WORD_LEN: usize = 4;
@@ -28,27 +29,41 @@ const GROUPED_FROM: usize = 3 * WORD_LEN;
 pub type Word = [u8; WORD_LEN];
 
 /// The elements of a set or map.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default)]
 pub struct Elements {
-    /// Those with short keys.
-    singles: OrdMap<Key, Data>,
-    /// The others, by their keys but for the last word; never an empty group.
-    groups: OrdMap<Key, Group>,
-    len: usize,
+    /// Empty if there are rows.
+    tree: Tree,
+    /// Sorted, and never none.
+    rows: Option<Arc<Rows>>,
 }
 
-/// The last words of keys, ascending, and their data.
-type Group = Arc<Vec<(Word, Data)>>;
+/// Takes elements in any order and makes [`Elements`] of them that take little
+/// memory as long as nobody changes them.
+#[derive(Debug, Default)]
+pub struct Packer {
+    /// As they came, as long as all are of one shape.
+    rows: Rows,
+    /// All, from then on.
+    all: Elements,
+}
 
 /// How one element differs between two [`Elements`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Difference<'a> {
+pub enum Difference {
     /// Only the second has it.
-    Added(Key, &'a Data),
+    Added(Key, Data),
     /// Only the first has it.
     Removed(Key),
     /// Both have the key; this is the second one's data.
-    Changed(Key, &'a Data),
+    Changed(Key, Data),
+}
+
+/// What an element carries, wherever that is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Carried<'a> {
+    None,
+    Verdict(&'a Verdict),
+    Value(&'a [u8]),
 }
 
 impl Elements {
@@ -61,30 +76,32 @@ impl Elements {
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.len
+        self.tree.len() + self.rows.as_ref().map_or(0, |rows| rows.len())
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
     }
 
     /// Whether two are the same in memory: certainly equal, then.
     #[must_use]
     pub fn ptr_eq(&self, other: &Self) -> bool {
-        self.singles.ptr_eq(&other.singles) && self.groups.ptr_eq(&other.groups)
+        match (&self.rows, &other.rows) {
+            (None, None) => self.tree.ptr_eq(&other.tree),
+            (Some(ours), Some(theirs)) => Arc::ptr_eq(ours, theirs),
+            _ => false,
+        }
     }
 
     /// The data of an element.
     #[must_use]
-    pub fn get(&self, key: &Key) -> Option<&Data> {
-        let Some((prefix, word)) = split(key) else {
-            return self.singles.get(key);
-        };
-        let group = self.groups.get(&prefix)?;
-        let index = find(group, word).ok()?;
-        group.get(index).map(|(_, data)| data)
+    pub fn get(&self, key: &Key) -> Option<Data> {
+        match &self.rows {
+            None => self.tree.get(key).cloned(),
+            Some(rows) => rows.get(key).map(Data::from),
+        }
     }
 
     /// Whether there is an element with this key.
@@ -95,62 +112,19 @@ impl Elements {
 
     /// Adds an element; returns the data it replaces.
     pub fn insert(&mut self, key: Key, data: Data) -> Option<Data> {
-        let before = match split(&key) {
-            None => self.singles.insert(key, data),
-            Some((prefix, word)) => self.insert_word(prefix, word, data),
-        };
-        self.len += usize::from(before.is_none());
-        before
-    }
-
-    fn insert_word(&mut self, prefix: Key, word: Word, data: Data) -> Option<Data> {
-        let Some(group) = self.groups.get_mut(&prefix) else {
-            self.groups.insert(prefix, Arc::new(vec![(word, data)]));
-            return None;
-        };
-        let group = Arc::make_mut(group);
-        match find(group, word) {
-            Ok(index) => group.get_mut(index).map(|(_, known)| std::mem::replace(known, data)),
-            Err(index) => {
-                group.insert(index, (word, data));
-                None
-            }
-        }
+        self.tree_mut().insert(key, data)
     }
 
     /// Removes an element; returns its data.
     pub fn remove(&mut self, key: &Key) -> Option<Data> {
-        let before = match split(key) {
-            None => self.singles.remove(key),
-            Some((prefix, word)) => self.remove_word(&prefix, word),
-        };
-        self.len -= usize::from(before.is_some());
-        before
-    }
-
-    fn remove_word(&mut self, prefix: &Key, word: Word) -> Option<Data> {
-        let group = self.groups.get_mut(prefix)?;
-        let index = find(group, word).ok()?;
-        let (_, data) = Arc::make_mut(group).remove(index);
-        if group.is_empty() {
-            self.groups.remove(prefix);
-        }
-        Some(data)
+        self.tree_mut().remove(key)
     }
 
     /// Replaces all elements whose keys are `prefix` and one more word by
     /// these, at the cost of one. The words come in ascending order; the
     /// prefix has at least two.
     pub fn replace_group(&mut self, prefix: Key, group: Vec<(Word, Data)>) {
-        debug_assert!(prefix.0.len() + WORD_LEN >= GROUPED_FROM, "too short a prefix");
-        debug_assert!(group.is_sorted_by(|a, b| a.0 < b.0), "words out of order");
-        self.len += group.len();
-        let before = if group.is_empty() {
-            self.groups.remove(&prefix)
-        } else {
-            self.groups.insert(prefix, Arc::new(group))
-        };
-        self.len -= before.map_or(0, |before| before.len());
+        self.tree_mut().replace_group(prefix, group);
     }
 
     /// Removes all.
@@ -158,10 +132,22 @@ impl Elements {
         *self = Self::default();
     }
 
+    /// For a change: rows do not change.
+    fn tree_mut(&mut self) -> &mut Tree {
+        if let Some(rows) = self.rows.take() {
+            self.tree.extend(rows.iter().map(owned));
+        }
+        &mut self.tree
+    }
+
     /// All elements, in the order of keys.
-    pub fn iter(&self) -> impl Iterator<Item = (Key, &Data)> {
-        let singles = self.singles.iter().map(|(key, data)| (key.clone(), data));
-        singles.chain(self.groups.iter().flat_map(|(prefix, group)| joined(prefix, group)))
+    pub fn iter(&self) -> impl Iterator<Item = (Key, Data)> {
+        self.walk().map(owned)
+    }
+
+    /// The same without a copy of what they carry.
+    fn walk(&self) -> impl Iterator<Item = (Key, Carried<'_>)> {
+        self.tree.iter().chain(self.rows.iter().flat_map(|rows| rows.iter()))
     }
 
     /// The next elements after a key, in order, at most so many: to walk through
@@ -169,95 +155,82 @@ impl Elements {
     /// length.
     #[must_use]
     pub fn after(&self, key: Option<&Key>, most: usize) -> Vec<(Key, Data)> {
-        let owned = |(key, data): (Key, &Data)| (key, data.clone());
-        let Some(key) = key else {
-            return self.iter().take(most).map(owned).collect();
-        };
-        let Some((prefix, word)) = split(key) else {
-            let rest = self.singles.range::<_, Key>((Bound::Excluded(key), Bound::Unbounded));
-            return rest.map(|(key, data)| (key.clone(), data.clone())).take(most).collect();
-        };
-        let same = self.groups.get_key_value(&prefix).into_iter();
-        let same = same.flat_map(|(prefix, group)| joined(prefix, group));
-        let same = same.skip_while(|(other, _)| other.0.last_chunk() <= Some(&word));
-        let rest = self.groups.range::<_, Key>((Bound::Excluded(&prefix), Bound::Unbounded));
-        let rest = rest.flat_map(|(prefix, group)| joined(prefix, group));
-        same.chain(rest).take(most).map(owned).collect()
+        match &self.rows {
+            None => self.tree.after(key, most),
+            Some(rows) => rows.after(key).take(most).map(owned).collect(),
+        }
     }
 
     /// All keys, in order.
     pub fn keys(&self) -> impl Iterator<Item = Key> {
-        self.iter().map(|(key, _)| key)
+        self.walk().map(|(key, _)| key)
     }
 
     /// All data, in the order of keys.
-    pub fn values(&self) -> impl Iterator<Item = &Data> {
-        self.iter().map(|(_, data)| data)
+    pub fn values(&self) -> impl Iterator<Item = Data> {
+        self.walk().map(|(_, data)| data.into())
+    }
+
+    /// All data that are verdicts, in the order of keys.
+    pub fn verdicts(&self) -> impl Iterator<Item = &Verdict> {
+        // No row holds one.
+        self.tree.values().filter_map(|data| match data {
+            Data::Verdict(verdict) => Some(verdict),
+            Data::None | Data::Value(_) => None,
+        })
     }
 
     /// What it takes to turn these into `other`, in the order of keys.
     #[must_use]
-    pub fn diff<'a>(&'a self, other: &'a Self) -> Vec<Difference<'a>> {
+    pub fn diff(&self, other: &Self) -> Vec<Difference> {
         let mut differences = Vec::new();
-        for item in self.singles.diff(&other.singles) {
-            differences.push(match item {
-                DiffItem::Add(key, data) => Difference::Added(key.clone(), data),
-                DiffItem::Remove(key, _) => Difference::Removed(key.clone()),
-                DiffItem::Update { new: (key, data), .. } => Difference::Changed(key.clone(), data),
-            });
-        }
-        for item in self.groups.diff(&other.groups) {
-            match item {
-                DiffItem::Add(prefix, group) => differences
-                    .extend(joined(prefix, group).map(|(key, data)| Difference::Added(key, data))),
-                DiffItem::Remove(prefix, group) => differences
-                    .extend(joined(prefix, group).map(|(key, _)| Difference::Removed(key))),
-                DiffItem::Update { old: (prefix, old), new: (_, new) } => {
-                    diff_groups(prefix, old, new, &mut differences);
-                }
-            }
+        let mut found = |key, sides| differences.push(difference(key, sides));
+        match (&self.rows, &other.rows) {
+            (None, None) => self.tree.diff(&other.tree, &mut found),
+            (Some(rows), None) => rows_with_tree(rows, &other.tree, &mut found),
+            (None, Some(rows)) => rows_with_tree(rows, &self.tree, &mut |key, (after, before)| {
+                found(key, (before, after));
+            }),
+            (Some(before), Some(after)) if before == after => {}
+            (Some(before), Some(after)) => merge(before.iter(), after.iter(), &mut found),
         }
         differences
     }
 }
 
-/// The place of a word in a group, or where it belongs.
-fn find(group: &[(Word, Data)], word: Word) -> Result<usize, usize> {
-    group.binary_search_by_key(&word, |(word, _)| *word)
+impl PartialEq for Elements {
+    fn eq(&self, other: &Self) -> bool {
+        match (&self.rows, &other.rows) {
+            (None, None) => self.tree == other.tree,
+            (Some(ours), Some(theirs)) => ours == theirs,
+            (Some(_), None) | (None, Some(_)) => {
+                self.len() == other.len() && self.diff(other).is_empty()
+            }
+        }
+    }
 }
 
-/// The elements of a group with their whole keys.
-fn joined<'a>(prefix: &Key, group: &'a Group) -> impl Iterator<Item = (Key, &'a Data)> {
-    group.iter().map(move |(word, data)| (join(prefix, *word), data))
+impl Eq for Elements {}
+
+impl Packer {
+    /// The elements so far; of several with one key, the last.
+    #[must_use]
+    pub fn finish(self) -> Elements {
+        if self.rows.len() == 0 {
+            return self.all;
+        }
+        Elements { tree: Tree::default(), rows: Some(Arc::new(self.rows.sorted())) }
+    }
 }
 
-/// Compares two groups of one prefix, both in order.
-fn diff_groups<'a>(
-    prefix: &Key,
-    old: &'a Group,
-    new: &'a Group,
-    differences: &mut Vec<Difference<'a>>,
-) {
-    let mut old = old.iter().peekable();
-    let mut new = new.iter().peekable();
-    loop {
-        let order = match (old.peek(), new.peek()) {
-            (None, None) => return,
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (Some((old, _)), Some((new, _))) => old.cmp(new),
-        };
-        let before = if order.is_le() { old.next() } else { None };
-        let after = if order.is_ge() { new.next() } else { None };
-        match (before, after) {
-            (Some((word, _)), None) => differences.push(Difference::Removed(join(prefix, *word))),
-            (None, Some((word, data))) => {
-                differences.push(Difference::Added(join(prefix, *word), data));
+impl Extend<(Key, Data)> for Packer {
+    fn extend<I: IntoIterator<Item = (Key, Data)>>(&mut self, elements: I) {
+        for (key, data) in elements {
+            if !self.all.is_empty() || !self.rows.push(&key, &data) {
+                let rows = std::mem::take(&mut self.rows);
+                self.all.extend(rows.iter().map(owned));
+                self.all.insert(key, data);
             }
-            (Some((_, before)), Some((word, data))) if before != data => {
-                differences.push(Difference::Changed(join(prefix, *word), data));
-            }
-            _ => {}
         }
     }
 }
@@ -277,6 +250,30 @@ fn join(prefix: &Key, word: Word) -> Key {
     key
 }
 
+fn owned((key, data): (Key, Carried<'_>)) -> (Key, Data) {
+    (key, data.into())
+}
+
+impl<'a> From<&'a Data> for Carried<'a> {
+    fn from(data: &'a Data) -> Self {
+        match data {
+            Data::None => Self::None,
+            Data::Verdict(verdict) => Self::Verdict(verdict),
+            Data::Value(value) => Self::Value(&value.0),
+        }
+    }
+}
+
+impl From<Carried<'_>> for Data {
+    fn from(data: Carried<'_>) -> Self {
+        match data {
+            Carried::None => Self::None,
+            Carried::Verdict(verdict) => Self::Verdict(verdict.clone()),
+            Carried::Value(value) => Self::Value(Value(packed::bytes(value))),
+        }
+    }
+}
+
 impl FromIterator<(Key, Data)> for Elements {
     fn from_iter<I: IntoIterator<Item = (Key, Data)>>(elements: I) -> Self {
         let mut all = Self::new();
@@ -287,9 +284,7 @@ impl FromIterator<(Key, Data)> for Elements {
 
 impl Extend<(Key, Data)> for Elements {
     fn extend<I: IntoIterator<Item = (Key, Data)>>(&mut self, elements: I) {
-        for (key, data) in elements {
-            self.insert(key, data);
-        }
+        self.tree_mut().extend(elements);
     }
 }
 
@@ -301,30 +296,42 @@ impl fmt::Debug for Elements {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use proptest::prelude::*;
 
     use super::*;
 
-    /// Keys of all lengths that meet and differ in any word.
-    fn keys() -> impl Strategy<Value = Key> {
-        prop::collection::vec(0..3_u32, 0..=5).prop_map(|words| {
+    /// Keys of so many words, or of any number, that meet and differ in any word.
+    fn keys(words: Option<usize>) -> impl Strategy<Value = Key> {
+        let words = words.map_or(0..=5, |words| words..=words);
+        prop::collection::vec(0..3_u32, words).prop_map(|words| {
             words.into_iter().fold(Key::new(), |key, word| Key(join(&key, word.to_be_bytes()).0))
         })
     }
 
-    fn maps() -> impl Strategy<Value = Vec<(Key, Option<u32>)>> {
-        prop::collection::vec((keys(), prop::option::weighted(0.7, 0..3_u32)), 0..40)
+    type Edits = Vec<(Key, Option<u32>)>;
+
+    /// As often as not with keys of one length.
+    fn maps() -> impl Strategy<Value = Edits> {
+        pairs().prop_map(|(edits, _)| edits)
+    }
+
+    /// Two with keys of the same lengths.
+    fn pairs() -> impl Strategy<Value = (Edits, Edits)> {
+        prop::option::of(1..=5_usize).prop_flat_map(|words| {
+            let number = || prop::option::weighted(0.7, 0..3_u32);
+            let edits = || prop::collection::vec((keys(words), number()), 0..40);
+            (edits(), edits())
+        })
     }
 
     fn data(number: u32) -> Data {
-        Data::Value(crate::ruleset::Value::new().number(number))
+        Data::Value(Value::new().number(number))
     }
 
     /// The same inserts and removals (`None`) on ours and on a plain map.
-    fn built(edits: &[(Key, Option<u32>)]) -> (Elements, BTreeMap<Key, Data>) {
-        let (mut ours, mut plain) = (Elements::new(), BTreeMap::new());
+    fn edit(ours: &mut Elements, plain: &mut BTreeMap<Key, Data>, edits: &Edits) {
         for (key, number) in edits {
             match number.map(data) {
                 Some(data) => {
@@ -334,39 +341,81 @@ mod tests {
                 None => assert_eq!(ours.remove(key), plain.remove(key)),
             }
         }
+    }
+
+    fn built(edits: &Edits) -> (Elements, BTreeMap<Key, Data>) {
+        let (mut ours, mut plain) = (Elements::new(), BTreeMap::new());
+        edit(&mut ours, &mut plain, edits);
         (ours, plain)
+    }
+
+    fn packed(elements: impl IntoIterator<Item = (Key, Data)>) -> Elements {
+        let mut packer = Packer::default();
+        packer.extend(elements);
+        packer.finish()
+    }
+
+    /// A tree and the same packed, if it can be.
+    fn forms(tree: Elements) -> [Elements; 2] {
+        let mut all: Vec<_> = tree.iter().collect();
+        // Neither in order nor the reverse.
+        all.sort_by_key(|(key, _)| key.0.iter().rev().copied().collect::<Vec<_>>());
+        [tree, packed(all)]
     }
 
     proptest! {
         #[test]
-        fn behaves_as_a_plain_map(edits in maps(), probe in keys()) {
-            let (ours, plain) = built(&edits);
-            prop_assert_eq!(ours.len(), plain.len());
-            prop_assert_eq!(ours.get(&probe), plain.get(&probe));
-            let content: BTreeMap<Key, Data> =
-                ours.iter().map(|(key, data)| (key, data.clone())).collect();
-            prop_assert_eq!(&content, &plain);
-            prop_assert_eq!(plain.into_iter().collect::<Elements>(), ours);
+        fn behaves_as_a_plain_map((edits, more) in pairs(), probe in keys(None)) {
+            let (tree, plain) = built(&edits);
+            for mut ours in forms(tree) {
+                let mut plain = plain.clone();
+                for probe in plain.keys().chain([&probe]) {
+                    prop_assert_eq!(ours.get(probe), plain.get(probe).cloned());
+                    prop_assert_eq!(ours.contains_key(probe), plain.contains_key(probe));
+                }
+                prop_assert_eq!(ours.len(), plain.len());
+                prop_assert_eq!(ours.is_empty(), plain.is_empty());
+                let content: BTreeMap<Key, Data> = ours.iter().collect();
+                prop_assert_eq!(&content, &plain);
+                prop_assert!(ours.keys().zip(ours.values()).eq(ours.iter()));
+                prop_assert_eq!(&plain.clone().into_iter().collect::<Elements>(), &ours);
+                let before = ours.clone();
+                prop_assert!(before.ptr_eq(&ours));
+                edit(&mut ours, &mut plain, &more);
+                prop_assert_eq!(plain.into_iter().collect::<Elements>(), ours);
+                prop_assert_eq!(before.iter().collect::<BTreeMap<_, _>>(), content);
+            }
         }
 
         #[test]
-        fn differences_turn_one_into_the_other(first in maps(), second in maps()) {
-            let (first, _) = built(&first);
-            let (second, _) = built(&second);
-            let mut turned = first.clone();
-            for difference in first.diff(&second) {
+        fn differences_turn_one_into_the_other(
+            (first, second) in prop_oneof![pairs(), (maps(), maps())],
+        ) {
+            let (first, second) = (forms(built(&first).0), forms(built(&second).0));
+            let differences = first[0].diff(&second[0]);
+            for first in &first {
+                for second in &second {
+                    prop_assert_eq!(&first.diff(second), &differences);
+                    prop_assert_eq!(first == second, differences.is_empty());
+                }
+            }
+            let mut turned = first[0].clone();
+            for difference in differences {
                 match difference {
                     Difference::Added(key, data) => {
-                        prop_assert_eq!(turned.insert(key, data.clone()), None);
+                        prop_assert_eq!(turned.insert(key, data), None);
                     }
                     Difference::Removed(key) => prop_assert!(turned.remove(&key).is_some()),
                     Difference::Changed(key, data) => {
                         let before = turned.insert(key, data.clone());
-                        prop_assert!(before.is_some_and(|before| before != *data));
+                        prop_assert!(before.is_some_and(|before| before != data));
                     }
                 }
             }
-            prop_assert_eq!(turned, second);
+            for second in second {
+                prop_assert_eq!(&turned, &second);
+                prop_assert_eq!(&second, &turned);
+            }
         }
 
         #[test]
@@ -377,17 +426,22 @@ mod tests {
         ) {
             let key = |(first, last)| (1..words).fold(Key::new().number(first), |key, _| key.number(last));
             let all: Elements = edits.into_iter().map(|edit| (key(edit), data(edit.1))).collect();
-            let mut walked = Vec::new();
-            loop {
-                let part = all.after(walked.last().map(|(key, _)| key), most);
-                if part.is_empty() {
-                    break;
+            for all in forms(all) {
+                let mut walked = Vec::new();
+                loop {
+                    let part = all.after(walked.last().map(|(key, _)| key), most);
+                    if part.is_empty() {
+                        break;
+                    }
+                    prop_assert!(part.len() <= most);
+                    walked.extend(part);
                 }
-                prop_assert!(part.len() <= most);
-                walked.extend(part);
+                prop_assert_eq!(walked, all.iter().collect::<Vec<_>>());
+                for probe in (0..5).flat_map(|first| (0..5).map(move |last| key((first, last)))) {
+                    let behind = all.iter().filter(|(key, _)| *key > probe).take(most);
+                    prop_assert_eq!(all.after(Some(&probe), most), behind.collect::<Vec<_>>());
+                }
             }
-            let whole: Vec<_> = all.iter().map(|(key, data)| (key, data.clone())).collect();
-            prop_assert_eq!(walked, whole);
         }
 
         #[test]
@@ -395,21 +449,79 @@ mod tests {
             edits in maps(),
             words in prop::collection::btree_set(0..5_u32, 0..4),
         ) {
-            let (mut ours, _) = built(&edits);
             let prefix = Key::new().number(0).number(0);
-            let mut plain = ours.clone();
-            let gone: Vec<Key> = plain
-                .keys()
-                .filter(|key| key.0.len() == 12 && key.0.starts_with(&prefix.0))
-                .collect();
-            for key in gone {
-                plain.remove(&key);
+            for mut ours in forms(built(&edits).0) {
+                let mut plain = ours.clone();
+                let gone: Vec<Key> = plain
+                    .keys()
+                    .filter(|key| key.0.len() == 12 && key.0.starts_with(&prefix.0))
+                    .collect();
+                for key in gone {
+                    plain.remove(&key);
+                }
+                let group: Vec<(Word, Data)> =
+                    words.iter().map(|word| (word.to_be_bytes(), data(*word))).collect();
+                plain.extend(group.iter().map(|(word, data)| (join(&prefix, *word), data.clone())));
+                ours.replace_group(prefix.clone(), group);
+                prop_assert_eq!(ours, plain);
             }
-            let group: Vec<(Word, Data)> =
-                words.into_iter().map(|word| (word.to_be_bytes(), data(word))).collect();
-            plain.extend(group.iter().map(|(word, data)| (join(&prefix, *word), data.clone())));
-            ours.replace_group(prefix, group);
-            prop_assert_eq!(ours, plain);
         }
+
+        #[test]
+        fn packed_is_as_inserted_one_by_one(
+            elements in prop::option::of(0..=5_usize).prop_flat_map(|words| {
+                prop::collection::vec((keys(words), any::<prop::sample::Index>()), 1..60)
+            }),
+            kinds in prop::collection::vec(kinds(), 1..=2),
+        ) {
+            let kinds = kinds.concat();
+            let elements = elements.into_iter().map(|(key, data)| (key, data.get(&kinds).clone()));
+            let elements: Vec<_> = elements.collect();
+            let shapes = elements.iter().map(|(key, data)| (key.0.len(), shape(data)));
+            let shapes: BTreeSet<_> = shapes.collect();
+            let is_one = shapes.len() == 1;
+            let may_be = shapes.iter().all(|(len, data)| *len > 0 && data.is_some());
+
+            let packed = packed(elements.clone());
+            let tree: Elements = elements.into_iter().collect();
+            prop_assert_eq!(packed.rows.is_some(), is_one && may_be);
+            prop_assert!(packed.verdicts().eq(tree.verdicts()));
+            prop_assert_eq!(tree.diff(&packed), []);
+            prop_assert_eq!(packed.diff(&tree), []);
+            prop_assert_eq!(tree, packed);
+        }
+    }
+
+    /// Data of one kind each.
+    fn kinds() -> impl Strategy<Value = Vec<Data>> {
+        let value = |words: u32| {
+            let fill = move |number| (0..words).fold(Value::new(), |value, _| value.number(number));
+            (0..3).map(|number| Data::Value(fill(number))).collect()
+        };
+        let verdicts = [Verdict::Accept, Verdict::Drop, Verdict::Jump("chain".into())];
+        prop_oneof![
+            Just(vec![Data::None; 3]),
+            Just(verdicts.map(Data::Verdict).to_vec()),
+            (0..=2_u32).prop_map(value),
+        ]
+    }
+
+    /// What data must have in common to be packed; `None` if they cannot be.
+    fn shape(data: &Data) -> Option<Option<usize>> {
+        match data {
+            Data::None => Some(None),
+            Data::Value(value) => Some(Some(value.0.len())),
+            Data::Verdict(_) => None,
+        }
+    }
+
+    #[test]
+    fn what_is_the_same_in_memory_is_told() {
+        let (one, other) = (packed([(Key::new().number(1), Data::None)]), Elements::new());
+        assert!(one.ptr_eq(&one.clone()));
+        assert!(!one.ptr_eq(&packed(one.iter())));
+        assert!(!one.ptr_eq(&other) && !other.ptr_eq(&one));
+        assert!(packed([]).ptr_eq(&other));
+        assert_eq!(format!("{one:?}"), format!("{:?}", one.iter().collect::<Elements>()));
     }
 }

@@ -66,10 +66,10 @@ impl Content {
     /// The data of the element that holds a key, if there is one; `None` if that
     /// is not known.
     #[must_use]
-    pub fn get(&self, key: &Key) -> Option<Option<&Data>> {
+    pub fn get(&self, key: &Key) -> Option<Option<Data>> {
         match self {
             Self::Keys(elements) => Some(elements.get(key)),
-            Self::Ranges(ranges) => Some(ranges.get(key)),
+            Self::Ranges(ranges) => Some(ranges.get(key).cloned()),
             Self::Unread => None,
         }
     }

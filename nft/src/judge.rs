@@ -96,8 +96,8 @@ impl Court<'_, '_> {
             self.fault(&object, format!("{count} elements where {size} fit"));
         }
         for (key, data) in set.elements.iter() {
-            if let Some(problem) = self.element_problem(&key, data, &set.spec) {
-                let element = text::element(&key, data, &set.spec, self.family());
+            if let Some(problem) = self.element_problem(&key, &data, &set.spec) {
+                let element = text::element(&key, &data, &set.spec, self.family());
                 self.fault(format!("{object}, element {element}"), problem);
             }
         }

@@ -175,7 +175,7 @@ fn push_set(out: &mut String, set: &Set, family: Family) {
         out.push_str("\t\telements = {\n");
         for (key, data) in set.elements.iter() {
             out.push_str("\t\t\t");
-            push_element(out, &key, data, &set.spec, family);
+            push_element(out, &key, &data, &set.spec, family);
             out.push_str(",\n");
         }
         out.push_str("\t\t}\n");

@@ -39,7 +39,7 @@ use crate::small;
 pub use foreign::Foreign;
 use owed::Owed;
 pub use tables::ours;
-use tables::{met, others};
+use tables::{as_read, met, others};
 
 /// How often the loop around the machine asks the kernel for its count.
 const POLL_EVERY: Duration = Duration::from_millis(50);
@@ -178,7 +178,7 @@ impl World {
             Request::List => {
                 let listed = match self.list_faults.pop_front() {
                     Some(error) => Err(error),
-                    None => run::list(&mut self.kernel, &superseded_ids()),
+                    None => run::list(&mut self.kernel, &superseded_ids()).map(as_read),
                 };
                 self.step(Input::Listed(listed));
             }

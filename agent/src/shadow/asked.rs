@@ -67,10 +67,10 @@ fn of_table(family: Family, table: &Table) -> BTreeSet<(Frontend, Option<String>
     let by_address = BY_ADDRESS
         .into_iter()
         .flat_map(elements)
-        .filter_map(|(key, data)| Some((address(&key, family)?, service_of(data))));
+        .filter_map(|(key, data)| Some((address(&key, family)?, service_of(&data))));
     let by_port = BY_PORT.into_iter().flat_map(elements).filter_map(|(key, data)| {
         let (proto, port) = proto_and_port(&key.0)?;
-        Some((Frontend::NodePort { family, proto, port }, service_of(data)))
+        Some((Frontend::NodePort { family, proto, port }, service_of(&data)))
     });
     by_address.chain(by_port).collect()
 }

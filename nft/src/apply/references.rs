@@ -4,7 +4,7 @@ use nix::errno::Errno;
 
 use crate::judge::chains::{DEPTH_MAX, depths, misplaced, reachable, target};
 use crate::name::Name;
-use crate::ruleset::{Data, Table};
+use crate::ruleset::Table;
 use crate::statement::Statement;
 
 /// Whether a rule or an element leads to the chain.
@@ -14,12 +14,8 @@ pub(super) fn leads_to(table: &Table, chain: &Name) -> bool {
         Statement::Verdict(verdict) => target(verdict) == Some(chain),
         _ => false,
     });
-    let mut elements = table.sets.values().flat_map(|set| set.elements.values());
-    by_rule
-        || elements.any(|data| match data {
-            Data::Verdict(verdict) => target(verdict) == Some(chain),
-            Data::None | Data::Value(_) => false,
-        })
+    let mut verdicts = table.sets.values().flat_map(|set| set.elements.verdicts());
+    by_rule || verdicts.any(|verdict| target(verdict) == Some(chain))
 }
 
 /// Whether a rule looks up in the set.

@@ -47,7 +47,7 @@ pub(super) fn apply(table: &mut Table, family: Family, verb: &Verb) -> Result<()
         }
         Verb::AddElements { set, elements } => add_elements(table, family, set, elements),
         Verb::FillSet { set, elements } => {
-            let all: Vec<_> = elements.iter().map(|(key, data)| (key, data.clone())).collect();
+            let all: Vec<_> = elements.iter().collect();
             add_elements(table, family, set, &all)
         }
         Verb::DeleteElements { set, keys } => delete_elements(table, set, keys),
@@ -175,7 +175,7 @@ fn add_elements(
         let at = |errno| (Some(index), errno);
         element_fits(table, family, &changed.spec, key, data).map_err(|(_, errno)| at(errno))?;
         match changed.elements.get(key) {
-            Some(existing) if existing == data => {}
+            Some(existing) if existing == *data => {}
             Some(_) => return Err(at(Errno::EEXIST)),
             None if is_full(&changed) => return Err(at(Errno::ENFILE)),
             None => {

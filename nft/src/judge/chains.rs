@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Court;
 use crate::name::Name;
-use crate::ruleset::{ChainType, Data, Hook, HookPoint, Table};
+use crate::ruleset::{ChainType, Hook, HookPoint, Table};
 use crate::statement::{Statement, Verdict};
 use crate::text;
 
@@ -40,12 +40,8 @@ pub fn targets<'a>(table: &'a Table, chain: &Name) -> BTreeSet<&'a Name> {
         match statement {
             Statement::Verdict(verdict) => found.extend(target(verdict)),
             Statement::Vmap { map, .. } => {
-                let elements =
-                    table.sets.get(map).into_iter().flat_map(|set| set.elements.values());
-                found.extend(elements.filter_map(|data| match data {
-                    Data::Verdict(verdict) => target(verdict),
-                    Data::None | Data::Value(_) => None,
-                }));
+                let set = table.sets.get(map).into_iter();
+                found.extend(set.flat_map(|set| set.elements.verdicts()).filter_map(target));
             }
             _ => {}
         }

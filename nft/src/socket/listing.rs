@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use nix::errno::Errno;
 
 use super::{FIRST_REQUEST, Netlink};
-use crate::elements::Elements;
+use crate::elements::{Elements, Packer};
 use crate::kernel::ListError;
 use crate::name::Name;
 use crate::nfnl::{self, Message};
@@ -183,9 +183,12 @@ impl Netlink {
         let names = [(elem::LIST_TABLE, id.name.as_str()), (elem::LIST_SET, name)];
         let family = Some(id.family);
         let request = Request { kind: msg::GETSETELEM, dump: true, family, names: &names };
+        let mut listed = Packer::default();
         self.ask(&request, |message| {
-            set.elements.extend(decode::elements(message)?);
+            listed.extend(decode::elements(message)?);
             Ok(())
-        })
+        })?;
+        set.elements = listed.finish();
+        Ok(())
     }
 }

@@ -191,7 +191,7 @@ impl Context<'_, '_> {
         let found = if set.declared.spec.dynamic {
             self.memory.get(&set.table, &set.declared.name, &key).cloned()
         } else {
-            set.content.get(&key).ok_or(End::Unread)?.cloned()
+            set.content.get(&key).ok_or(End::Unread)?
         };
         tell(Event::LookedUp { set: set.declared.clone(), key, found: found.clone() });
         if wanted == Found::Absent {

@@ -114,10 +114,10 @@ impl Messages<'_> {
             }
             Verb::FillSet { set, elements } => {
                 if let Some((key, data)) = elements.iter().next() {
-                    self.reserve(&key, data, elements.len());
+                    self.reserve(&key, &data, elements.len());
                 }
                 self.elements(msg::NEWSETELEM, set, elements.iter(), |out, (key, data)| {
-                    put_element(out, &key, data);
+                    put_element(out, &key, &data);
                 });
             }
             Verb::DeleteElements { set, keys } => {

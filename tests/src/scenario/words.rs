@@ -165,7 +165,7 @@ fn chains(
 
 fn lines(id: &TableId, set: Option<&Set>) -> BTreeSet<String> {
     let elements = set.into_iter().flat_map(|set| set.elements.iter().map(move |it| (it, set)));
-    elements.map(|((key, data), set)| text::element(&key, data, &set.spec, id.family)).collect()
+    elements.map(|((key, data), set)| text::element(&key, &data, &set.spec, id.family)).collect()
 }
 
 /// What becomes of a packet.

@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use closeby::render::tables::sets::SetKind;
 use closeby::render::tables::sizes::SIZE_MIN;
 use closeby::render::tables::{superseded_ids, table_ids};
+use closeby_nft::elements::Packer;
 use closeby_nft::judge::chains::reachable;
-use closeby_nft::{Data, Elements, Name, Ruleset, Statement, Table};
+use closeby_nft::kernel::Listing;
+use closeby_nft::{Data, Elements, Name, Ruleset, Set, Statement, Table};
 
 /// What one transaction must change as a whole: who is served, with how many
 /// endpoints, and which. The rest comes before it or goes after it, and
@@ -76,8 +78,21 @@ const EARLY_OR_LATE: [&str; 11] = [
 fn keep(table: &mut Table, set: &str, is_kept: impl Fn(&[u8]) -> bool) {
     if let Some(set) = table.sets.get_mut(set) {
         let kept = set.elements.iter().filter(|(key, _)| is_kept(&key.0));
-        set.elements = kept.map(|(key, data)| (key, data.clone())).collect();
+        set.elements = kept.collect();
     }
+}
+
+/// A listing in the form that one from a real kernel has.
+pub(super) fn as_read(mut listing: Listing) -> Listing {
+    let packed = |set: &Set| {
+        let mut packer = Packer::default();
+        packer.extend(set.elements.iter());
+        Set { spec: set.spec.clone(), elements: packer.finish() }
+    };
+    for table in listing.ruleset.tables.values_mut() {
+        table.sets = table.sets.iter().map(|(name, set)| (name.clone(), packed(set))).collect();
+    }
+    listing
 }
 
 /// Our tables, but for what they remember of the past.

@@ -23,7 +23,7 @@ pub(crate) fn of(ruleset: &Ruleset, id: &TableId, pods: Prefix) -> String {
             Data::Value(class) => Data::Value(Value::new().number(count(&class.0))),
             other => other.clone(),
         };
-        classes.elements = old.iter().map(|(key, data)| (key, count(data))).collect();
+        classes.elements = old.iter().map(|(key, data)| (key, count(&data))).collect();
     }
     if let Some(entries) = table.sets.get_mut(&*SetKind::Entries.as_str()) {
         let old = std::mem::take(&mut entries.elements);

@@ -65,7 +65,7 @@ pub(crate) fn keep_chains(rulesets: &mut [Ruleset]) {
             if let (Some(set), Some(other)) = (table.sets.get_mut(entries), other.sets.get(entries))
             {
                 for (key, data) in other.elements.iter() {
-                    set.elements.insert(key, data.clone());
+                    set.elements.insert(key, data);
                 }
             }
         }

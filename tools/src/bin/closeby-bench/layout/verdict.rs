@@ -28,13 +28,13 @@ fn rewrite(table: &mut Table) {
             // A class is the key of its entry, in the same bytes.
             Data::Value(class) => {
                 let key = entries.keys().find(|key| key.0[..] == class.0[..]);
-                key.and_then(|key| entries.get(&key)).cloned()
+                key.and_then(|key| entries.get(&key))
             }
             _ => None,
         };
         let elements = set.elements.iter();
         set.elements = elements
-            .filter_map(|(key, class)| verdict(class).map(|verdict| (key, verdict)))
+            .filter_map(|(key, class)| verdict(&class).map(|verdict| (key, verdict)))
             .collect();
     }
     let chains = std::mem::take(&mut table.chains);
