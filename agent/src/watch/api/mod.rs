@@ -19,7 +19,6 @@ mod taint;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::thread;
 
 use futures::future::{join_all, join4};
 use tokio::runtime::Builder;
@@ -30,6 +29,7 @@ pub use events::Recorder;
 
 use super::objects::{EndpointSlice, Node, Service, ServiceCidr};
 use crate::model::{Admission, Change, NodeName, Note};
+use crate::threads::{self, OnPanic};
 use follow::Follower;
 use kinds::Watched;
 use link::{Link, Open};
@@ -87,6 +87,7 @@ pub enum StartError {
 pub fn start(
     access: Access,
     wanted: Wanted,
+    on_panic: &OnPanic,
     on_told: impl FnMut(Vec<Told>) + Send + 'static,
 ) -> Result<Recorder, StartError> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -98,7 +99,7 @@ pub fn start(
     let (recorder, incidents) = Recorder::new();
     let recorder = if wanted.records { recorder } else { Recorder::silent() };
     let (records, serves) = (recorder.clone(), recorder.serves());
-    thread::Builder::new().name("api".to_owned()).spawn(move || {
+    threads::spawn("api", on_panic, move || {
         runtime.block_on(async move {
             let (told, inbox) = unbounded_channel();
             let open: Open = Box::new(move || access.client());
