@@ -166,21 +166,23 @@ pub fn daemon(options: Options) -> Result<(), DaemonError> {
     if !options.once {
         fullness::start(another(&until_clear)?)?;
     }
-    if !options.once && takes_over {
-        // Meanwhile the others read on: what is committed first is the newest.
-        if handover::wait_until_clear(&mut kernel, &until_clear) == Clear::Stopped {
-            return ending.outcome();
-        }
-        let mut beside = netlink()?;
-        let watch = move || handover::watch(&mut beside, &until_clear);
-        spawn("leftovers", &warns_no_more(), watch)?;
-    }
     let Settings { sync_period, configz, .. } = &options.settings;
     let health = ProxyHealth::new(families.clone(), *sync_period);
     let shared = Arc::new(Shared::new(health, Metrics::new(&families), configz));
     let on_panic = ending.on_panic();
     let server = (!options.once).then(|| listen(&options.settings, &shared, &on_panic));
     let server = server.transpose()?;
+    if !options.once && takes_over {
+        // Meanwhile the others read on: what is committed first is the newest. And who asks is
+        // answered: alive, but no node for load balancers, for nobody follows their Services.
+        let mut on_wait = |why: &str| recorder.waits_for_leftovers(why);
+        if handover::wait_until_clear(&mut kernel, &until_clear, &mut on_wait) == Clear::Stopped {
+            return ending.outcome();
+        }
+        let mut beside = netlink()?;
+        let watch = move || handover::watch(&mut beside, &until_clear);
+        spawn("leftovers", &warns_no_more(), watch)?;
+    }
     let sweeper = Sweeper::start(on_swept, Arc::clone(&shared), &on_panic)?;
     let published: Published = Arc::new(ArcSwapOption::empty());
     let teller = Teller::new(shared, &published, server, recorder);
