@@ -8,14 +8,13 @@ use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 use arc_swap::ArcSwapOption;
-use closeby_conntrack::{Conntrack, Tally};
 use closeby_nft::kernel::CommitError;
 use closeby_nft::socket::Netlink;
 use closeby_nft::{Family, Kernel};
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::Receiver;
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{SysconfVar, sysconf};
 use tracing::{debug, error, info, warn};
@@ -27,11 +26,10 @@ use crate::host::{AddressError, Lock, LockError, families, probe};
 use crate::metrics::Metrics;
 use crate::model::{Admission, NodeName, Note, ServiceProxy};
 use crate::serve::{Addresses, ProxyHealth, ServeError, Server, Shared};
-use crate::sync::effect::SweepJob;
 use crate::sync::run::{Event, Published, run};
-use crate::sync::sweeper::{self, Told};
 use crate::sync::{FactsOf, Machine, Moment, Pace, Report};
-use crate::watch::api::{AccessError, Recorder, StartError};
+use crate::threads::{self, OnPanic};
+use crate::watch::api::{AccessError, StartError};
 use crate::watch::manifests::ManifestsError;
 use crate::watch::notify::WatchError;
 
@@ -41,12 +39,14 @@ mod observer;
 mod reload;
 mod shadow;
 mod source;
+mod sweeping;
 mod telling;
 
 use ending::Ending;
 use observer::Teller;
 pub use shadow::shadow;
 pub use source::Source;
+use sweeping::Sweeper;
 use telling::{Telling, start_telling};
 
 /// How often `once` tries before it gives up.
@@ -93,6 +93,12 @@ pub enum DaemonError {
         .0.display()
     )]
     Reconfigured(PathBuf),
+    /// A thread is gone, and what it told of would go stale.
+    #[error(
+        "the thread {0} panicked: ended, to be started anew by whoever supervises the agent; the \
+         rules stay. That is a bug: report it with what was said of the panic above"
+    )]
+    Panicked(&'static str),
     /// With `once`: the kernel refused again and again.
     #[error("given up after {ONCE_TRIES} tries: {0}")]
     Refused(String),
@@ -160,20 +166,39 @@ pub fn daemon(options: Options) -> Result<(), DaemonError> {
     if !options.once {
         fullness::start(another(&until_clear)?)?;
     }
-    if !options.once && takes_over {
-        // Meanwhile the others read on: what is committed first is the newest.
-        if handover::wait_until_clear(&mut kernel, &until_clear) == Clear::Stopped {
-            return ending.outcome();
-        }
-        let mut beside = netlink()?;
-        spawn("leftovers", move || handover::watch(&mut beside, &until_clear))?;
-    }
     let Settings { sync_period, configz, .. } = &options.settings;
     let health = ProxyHealth::new(families.clone(), *sync_period);
     let shared = Arc::new(Shared::new(health, Metrics::new(&families), configz));
-    let sweeper = Sweeper::start(on_swept, Arc::clone(&shared))?;
-    work(options, kernel, families, &inbox, sweeper, shared, recorder)?;
+    let on_panic = ending.on_panic();
+    let server = (!options.once).then(|| listen(&options.settings, &shared, &on_panic));
+    let server = server.transpose()?;
+    if !options.once && takes_over {
+        // Meanwhile the others read on: what is committed first is the newest. And who asks is
+        // answered: alive, but no node for load balancers, for nobody follows their Services.
+        let mut on_wait = |why: &str| recorder.waits_for_leftovers(why);
+        if handover::wait_until_clear(&mut kernel, &until_clear, &mut on_wait) == Clear::Stopped {
+            return ending.outcome();
+        }
+        let mut beside = netlink()?;
+        let watch = move || handover::watch(&mut beside, &until_clear);
+        spawn("leftovers", &warns_no_more(), watch)?;
+    }
+    let sweeper = Sweeper::start(on_swept, Arc::clone(&shared), &on_panic)?;
+    let published: Published = Arc::new(ArcSwapOption::empty());
+    let teller = Teller::new(shared, &published, server, recorder);
+    work(options, kernel, families, &inbox, sweeper, &published, teller)?;
     ending.outcome()
+}
+
+/// The node's own servers, and those that follow what is published.
+fn listen(
+    settings: &Settings,
+    shared: &Arc<Shared>,
+    on_panic: &OnPanic,
+) -> Result<Server, DaemonError> {
+    let (healthz, metrics) = (settings.healthz_bind_address, settings.metrics_bind_address);
+    let addresses = Addresses { healthz, metrics, must: settings.bind_address_hard_fail };
+    Ok(Server::start(addresses, Arc::clone(shared), on_panic)?)
 }
 
 /// Lets the machine work until it is told to stop, or is stuck.
@@ -183,59 +208,21 @@ fn work(
     families: BTreeSet<Family>,
     inbox: &Receiver<Event>,
     sweeper: Sweeper,
-    shared: Arc<Shared>,
-    recorder: Recorder,
+    published: &Published,
+    mut teller: Teller<'_>,
 ) -> Result<(), DaemonError> {
     let Options { node, admission, settings, once, .. } = options;
-    let (healthz, metrics) = (settings.healthz_bind_address, settings.metrics_bind_address);
-    let addresses = Addresses { healthz, metrics, must: settings.bind_address_hard_fail };
     let pace = Pace::new(settings.min_sync_period, settings.sync_period);
     let name = node.clone();
     let facts_of: FactsOf =
         Box::new(move |object, host| config::facts(&settings, &name, object, &families, host));
     let mut machine = Machine::new(node, facts_of, pace, kernel.send_limit());
-    let published: Published = Arc::new(ArcSwapOption::empty());
-    let server = (!once).then(|| Server::start(addresses, Arc::clone(&shared))).transpose()?;
-    let mut teller = Teller::new(shared, &published, server, recorder);
     let superseded = handover::superseded(&admission.proxy);
-    run(&mut machine, &mut kernel, &superseded, inbox, &published, &sweeper.jobs, &mut teller);
+    run(&mut machine, &mut kernel, &superseded, inbox, published, &sweeper.jobs, &mut teller);
     if once {
         sweeper.finish();
     }
     teller.ended
-}
-
-/// The thread that sweeps connection tracking.
-struct Sweeper {
-    jobs: Sender<SweepJob>,
-    thread: JoinHandle<()>,
-}
-
-impl Sweeper {
-    fn start(events: Sender<Event>, shared: Arc<Shared>) -> Result<Self, DaemonError> {
-        let (jobs, asked) = unbounded();
-        let body = move || {
-            sweeper::sweep(&asked, &mut || Ok(Box::new(Conntrack::open()?)), &mut |told| {
-                say_swept(&told);
-                if let Told::Swept { generation, tally, took } = told {
-                    let six = tally.deleted_ip6;
-                    let deleted = [(Family::Ip, tally.deleted - six), (Family::Ip6, six)];
-                    shared.metrics.kube_proxy.swept(took, &deleted);
-                    shared.metrics.own.swept(tally);
-                    let _ = events.send(Event::Swept(generation));
-                }
-            });
-        };
-        Ok(Self { jobs, thread: spawn("conntrack", body)? })
-    }
-
-    /// Waits until what was asked for is done, or has failed.
-    fn finish(self) {
-        drop(self.jobs);
-        if self.thread.join().is_err() {
-            error!("the thread that sweeps connection tracking panicked");
-        }
-    }
 }
 
 /// Makes the node's settings what the operator wants; what could not be set.
@@ -277,10 +264,22 @@ fn usable_families(kernel: &mut Netlink) -> Result<BTreeSet<Family>, DaemonError
 
 fn spawn(
     name: &'static str,
+    on_panic: &OnPanic,
     body: impl FnOnce() + Send + 'static,
 ) -> Result<JoinHandle<()>, DaemonError> {
-    let spawned = thread::Builder::new().name(name.to_owned()).spawn(body);
-    spawned.map_err(|source| DaemonError::Host { what: "threads", source })
+    threads::spawn(name, on_panic, body)
+        .map_err(|source| DaemonError::Host { what: "threads", source })
+}
+
+/// For a thread that does no more than warn: the agent goes on without it.
+fn warns_no_more() -> OnPanic {
+    OnPanic::new(|thread| {
+        error!(
+            "the thread {thread} panicked: what it looks for is not told of any more; the agent \
+             goes on, and the rules are kept up to date. That is a bug: report it with what was \
+             said of the panic above"
+        );
+    })
 }
 
 impl From<StartError> for DaemonError {
@@ -327,23 +326,6 @@ fn say(report: &Report, now: Moment) {
             warn!(ops, "somebody else changed our tables, or brought kube-proxy's back; repairing");
         }
         Report::Notes(notes) => report_notes(notes),
-    }
-}
-
-fn say_swept(told: &Told) {
-    match told {
-        Told::Failed { why } => {
-            warn!("{why}; UDP flows to endpoints that are gone go on until it can be swept");
-        }
-        Told::Swept { generation, tally, took } => {
-            let Tally { seen, deleted, kept, unreadable, .. } = tally;
-            let ms = took.as_millis();
-            if *tally == (Tally { seen: *seen, ..Tally::default() }) {
-                debug!(%generation, seen, ms, "swept connection tracking: nothing to delete");
-            } else {
-                info!(%generation, seen, deleted, kept, unreadable, ms, "swept connection tracking");
-            }
-        }
     }
 }
 

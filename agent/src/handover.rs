@@ -95,15 +95,28 @@ pub fn other_modes(kernel: &mut Netlink) -> Option<String> {
     (!left.is_empty()).then(|| in_words(&left))
 }
 
-/// Waits until nothing is left of a kube-proxy, or until `stop` can be read.
-pub fn wait_until_clear(kernel: &mut Netlink, stop: &OwnedFd) -> Clear {
+/// Waits until nothing is left of a kube-proxy, or until `stop` can be read; when it begins to,
+/// `on_wait` is told for what, and what to do.
+pub fn wait_until_clear(
+    kernel: &mut Netlink,
+    stop: &OwnedFd,
+    on_wait: &mut dyn FnMut(&str),
+) -> Clear {
     let mut reminder = Reminder::default();
     let mut left = first_look(kernel);
     let was_clear = left.is_empty();
+    let mut is_told = false;
     while !left.is_empty() {
         if reminder.is_due(&left, Instant::now()) {
             let left = in_words(&left);
-            warn!("a kube-proxy left {left}; nothing is programmed until they are gone. {HELP}");
+            let why = format!(
+                "a kube-proxy left {left}; nothing is programmed until they are gone. {HELP}"
+            );
+            warn!("{why}");
+            if !is_told {
+                is_told = true;
+                on_wait(&why);
+            }
         }
         if is_told_to_stop(stop) {
             return Clear::Stopped;

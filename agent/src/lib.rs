@@ -26,5 +26,6 @@ pub mod render;
 pub mod serve;
 pub mod shadow;
 pub mod sync;
+pub mod threads;
 pub mod wait;
 pub mod watch;

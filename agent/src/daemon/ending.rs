@@ -9,6 +9,7 @@ use crossbeam_channel::Sender;
 
 use super::DaemonError;
 use crate::sync::run::Event;
+use crate::threads::OnPanic;
 
 /// Ends the agent.
 #[derive(Clone, Debug)]
@@ -39,6 +40,12 @@ impl Ending {
         }
     }
 
+    /// Ends it because of a thread that panics.
+    pub(super) fn on_panic(&self) -> OnPanic {
+        let ending = self.clone();
+        OnPanic::new(move |thread| ending.end(Err(DaemonError::Panicked(thread))))
+    }
+
     /// How it was ended.
     pub(super) fn outcome(&self) -> Result<(), DaemonError> {
         mem::replace(&mut self.state().outcome, Ok(()))
@@ -55,6 +62,7 @@ mod tests {
 
     use crossbeam_channel::unbounded;
 
+    use super::super::spawn;
     use super::*;
 
     #[test]
@@ -68,5 +76,19 @@ mod tests {
         assert_eq!(inbox.try_iter().count(), 1);
         assert_eq!(waits.read(&mut [0]).unwrap(), 0, "the pipe is closed");
         assert_eq!(ending.outcome().unwrap_err().to_string(), "first");
+    }
+
+    #[test]
+    fn a_thread_that_panics_ends_it() {
+        let (events, inbox) = unbounded();
+        let (mut waits, running): (PipeReader, _) = pipe().unwrap();
+        let ending = Ending::new(events, running.into());
+        let spawned = spawn("addresses", &ending.on_panic(), || panic!("as the test wants it"));
+        assert!(spawned.unwrap().join().is_err());
+        assert!(matches!(inbox.try_recv(), Ok(Event::Stop)));
+        assert_eq!(waits.read(&mut [0]).unwrap(), 0, "who waits is told to stop");
+        let told = ending.outcome().unwrap_err().to_string();
+        assert!(told.starts_with("the thread addresses panicked: ended"), "{told}");
+        assert!(told.contains("the rules stay"), "{told}");
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
-use super::{DaemonError, spawn};
+use super::{DaemonError, spawn, warns_no_more};
 use crate::host::connections::fullness;
 use crate::host::fullness::{Alarm, Turn};
 use crate::wait::{Ready, ready};
@@ -17,7 +17,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Looks until `stop` can be read.
 pub(super) fn start(stop: OwnedFd) -> Result<(), DaemonError> {
-    spawn("fullness", move || {
+    spawn("fullness", &warns_no_more(), move || {
         let (start, mut alarm) = (Instant::now(), Alarm::default());
         loop {
             if let Some(seen) = fullness() {

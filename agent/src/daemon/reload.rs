@@ -16,7 +16,7 @@ use crate::watch::notify::Watch;
 pub(super) fn start(options: &Options, stop: OwnedFd, ending: Ending) -> Result<(), DaemonError> {
     let Some(path) = options.sources.file.clone() else { return Ok(()) };
     let (sources, in_force) = (options.sources.clone(), options.settings.clone());
-    spawn("configuration", move || {
+    spawn("configuration", &ending.on_panic(), move || {
         if follow(&path, &sources, &in_force, &stop) == Some(Woken::Changed) {
             ending.end(Err(DaemonError::Reconfigured(path)));
         }

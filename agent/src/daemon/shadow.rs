@@ -66,7 +66,8 @@ pub fn shadow(options: Options, metrics: Option<SocketAddr>) -> Result<(), Daemo
     let mut on_paper = Fake::new();
     let mut machine = Machine::new(node, facts_of, pace, on_paper.send_limit());
     let addresses = Addresses { healthz: None, metrics, must: false };
-    let _server = metrics.map(|_| Server::start(addresses, Arc::clone(&shared))).transpose()?;
+    let start = || Server::start(addresses, Arc::clone(&shared), &ending.on_panic());
+    let _server = metrics.map(|_| start()).transpose()?;
     let mut looker = Looker::new(kernel, shared, once);
     let published: Published = Arc::new(ArcSwapOption::empty());
     // Nobody sweeps.

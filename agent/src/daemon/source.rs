@@ -9,6 +9,7 @@ use tracing::{error, info, warn};
 use super::{DaemonError, report_notes, spawn};
 use crate::model::{Admission, Change, NodeName, Note, Texts};
 use crate::sync::run::Event;
+use crate::threads::OnPanic;
 use crate::wait::Woken;
 use crate::watch::api::listing::Guard;
 use crate::watch::api::{self, Access, Recorder, Told, Wanted};
@@ -42,26 +43,34 @@ impl Source {
         admission: &Admission,
         once: bool,
         records: bool,
-        stop: OwnedFd,
-        events: Sender<Event>,
+        way: Way,
     ) -> Result<Recorder, DaemonError> {
         match self {
             Self::Manifests(path) => {
-                read_folder(Folder::open(path, admission.clone())?, once, stop, events)?;
+                read_folder(Folder::open(path, admission.clone())?, once, way)?;
                 Ok(Recorder::silent())
             }
             Self::Api { access, guard, startup_taint } => {
                 let (node, admission) = (node.clone(), admission.clone());
                 let startup_taint = startup_taint.clone();
                 let wanted = Wanted { node, admission, guard: *guard, records, startup_taint };
-                let mut outbox = Outbox { events, texts: Texts::default() };
-                Ok(api::start(access.clone(), wanted, move |told| outbox.pass_on(told))?)
+                let mut outbox = Outbox { events: way.events, texts: Texts::default() };
+                let on_told = move |told| outbox.pass_on(told);
+                Ok(api::start(access.clone(), wanted, &way.on_panic, on_told)?)
             }
         }
     }
 }
 
-/// The way to the machine.
+/// The way to the loop, for the thread that tells of objects.
+pub(super) struct Way {
+    pub(super) events: Sender<Event>,
+    /// Can be read when the agent ends.
+    pub(super) stop: OwnedFd,
+    pub(super) on_panic: OnPanic,
+}
+
+/// What passes on what is told.
 struct Outbox {
     events: Sender<Event>,
     texts: Texts,
@@ -91,12 +100,8 @@ impl Outbox {
     }
 }
 
-fn read_folder(
-    mut folder: Folder,
-    once: bool,
-    stop: OwnedFd,
-    events: Sender<Event>,
-) -> Result<(), DaemonError> {
+fn read_folder(mut folder: Folder, once: bool, way: Way) -> Result<(), DaemonError> {
+    let Way { events, stop, on_panic } = way;
     let watch = Watch::new(folder.path())?;
     let mut world = folder.read()?;
     report_notes(&world.notes);
@@ -105,7 +110,7 @@ fn read_folder(
     if once {
         return Ok(());
     }
-    spawn("manifests", move || {
+    spawn("manifests", &on_panic, move || {
         follow(watch, &stop, &mut |changed| {
             let next = changed.then(|| folder.read());
             let Some(next) = next.and_then(report_unreadable) else { return };

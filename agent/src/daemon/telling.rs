@@ -7,7 +7,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use nix::sys::signal::SigSet;
 use tracing::{error, info, warn};
 
-use super::{DaemonError, Ending, Options, another, host_error, reload, spawn};
+use super::{DaemonError, Ending, Options, another, host_error, reload, source::Way, spawn};
 use crate::host::{AddressError, AddressWatch};
 use crate::model::Change;
 use crate::sync::run::Event;
@@ -32,16 +32,18 @@ pub(super) fn start_telling(
     let _ = events.send(Event::Changed(vec![Change::Host(addresses.known().clone())]));
     let (stop, stopped) = nix::unistd::pipe().map_err(|errno| host_error("pipe", errno))?;
     let ending = Ending::new(events.clone(), stopped);
+    let on_panic = ending.on_panic();
     let (on_signal, on_swept) = (ending.clone(), events.clone());
-    spawn("signals", move || wait_for_signal(signals, &on_signal))?;
+    spawn("signals", &on_panic, move || wait_for_signal(signals, &on_signal))?;
     let until_clear = another(&stop)?;
     if !options.once {
         let (on_address, until) = (events.clone(), another(&stop)?);
-        spawn("addresses", move || follow_addresses(addresses, &until, &on_address))?;
+        spawn("addresses", &on_panic, move || follow_addresses(addresses, &until, &on_address))?;
         reload::start(options, another(&stop)?, ending.clone())?;
     }
     let Options { source, node, admission, once, .. } = options;
-    let recorder = source.start(node, admission, *once, records, stop, events)?;
+    let way = Way { events, stop, on_panic };
+    let recorder = source.start(node, admission, *once, records, way)?;
     Ok((inbox, Telling { on_swept, until_clear, ending, recorder }))
 }
 

@@ -10,8 +10,10 @@ use tracing::info;
 
 use super::health_check::{HealthAddress, HealthChecks, answer, difference, health_checks};
 use super::listener::{Place, Reply, page, serve};
+use super::server::{NAME, guarded};
 use super::shared::Shared;
 use crate::fastpath::Snapshot;
+use crate::threads::OnPanic;
 
 /// How many endpoints of this node load balancers are told of.
 const WEIGHT: &str = "x-load-balancing-endpoint-weight";
@@ -20,6 +22,7 @@ const WEIGHT: &str = "x-load-balancing-endpoint-weight";
 pub(super) async fn follow(
     mut snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
     shared: Arc<Shared>,
+    on_panic: &OnPanic,
 ) {
     let (told, checks) = watch::channel(HealthChecks::new());
     let connections = Arc::default();
@@ -45,6 +48,7 @@ pub(super) async fn follow(
                 let count = checks.borrow().get(&*asked).copied().unwrap_or_default();
                 reply(&asked, count, shared.is_healthy())
             });
+            let listening = guarded(on_panic.guard(NAME), listening);
             listeners.insert(address, tokio::spawn(listening).abort_handle());
         }
     }

@@ -5,9 +5,9 @@
 //! each server and never the machine's time: the thread shares nothing with it
 //! but the newest snapshot, and what is in [`Shared`].
 
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::{io, thread};
 
 use hyper::Request;
 use hyper::body::Incoming;
@@ -19,6 +19,10 @@ use super::listener::{Place, Reply, bound, page, serve};
 use super::proxy_health::Told;
 use super::shared::Shared;
 use crate::fastpath::Snapshot;
+use crate::threads::{self, Guard, OnPanic};
+
+/// The thread.
+pub(super) const NAME: &str = "http";
 
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -67,7 +71,11 @@ impl Server {
     /// # Errors
     ///
     /// See [`ServeError`].
-    pub fn start(addresses: Addresses, shared: Arc<Shared>) -> Result<Self, ServeError> {
+    pub fn start(
+        addresses: Addresses,
+        shared: Arc<Shared>,
+        on_panic: &OnPanic,
+    ) -> Result<Self, ServeError> {
         let Addresses { healthz, metrics, must } = addresses;
         let healthz = opened(
             healthz,
@@ -78,18 +86,21 @@ impl Server {
         let metrics = opened(metrics, "metricsBindAddress", "there are no metrics", must)?;
         let (sender, snapshots) = watch::channel(None);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        thread::Builder::new().name("http".to_owned()).spawn(move || {
+        let for_tasks = on_panic.clone();
+        threads::spawn(NAME, on_panic, move || {
             if let Some((place, had)) = healthz {
                 let shared = Arc::clone(&shared);
                 let answer = move |request: &Request<Incoming>| health(request, &shared);
-                runtime.spawn(serve(place, had, Arc::default(), answer));
+                let listening = serve(place, had, Arc::default(), answer);
+                runtime.spawn(guarded(for_tasks.guard(NAME), listening));
             }
             if let Some((place, had)) = metrics {
                 let shared = Arc::clone(&shared);
                 let answer = move |request: &Request<Incoming>| self::metrics(request, &shared);
-                runtime.spawn(serve(place, had, Arc::default(), answer));
+                let listening = serve(place, had, Arc::default(), answer);
+                runtime.spawn(guarded(for_tasks.guard(NAME), listening));
             }
-            runtime.block_on(health_listeners::follow(snapshots, shared));
+            runtime.block_on(health_listeners::follow(snapshots, shared, &for_tasks));
         })?;
         Ok(Self(sender))
     }
@@ -103,6 +114,12 @@ impl Server {
             !pair.is_some_and(|(before, after)| has_same_checks(before, after))
         });
     }
+}
+
+/// The runtime catches a panic of a task; who listens no more must be known for that.
+pub(super) async fn guarded(guard: Guard, listening: impl Future<Output = ()>) {
+    let _guard = guard;
+    listening.await;
 }
 
 /// Where to listen, with the socket if that must be had at once. As Go listens:

@@ -1,6 +1,7 @@
-//! The API server goes, comes back, and has forgotten; rights are missing.
+//! The API server goes, comes back, and has forgotten; rights are missing; events are written.
 
 use std::collections::BTreeSet;
+use std::process::Command;
 use std::time::Duration;
 
 use closeby_tools::lab::{Host, LabError, User};
@@ -10,13 +11,14 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use super::Trials;
-use super::rig::{Rig, SPARE, check, names, pod, service, who_at};
+use super::rig::{PATIENCE, Rig, SPARE, check, names, pod, service, who_at};
 
 pub(crate) const ALL: Trials = &[
     ("without_an_api_server_everything_stays", without_an_api_server_everything_stays),
     ("what_was_forgotten_is_read_again", what_was_forgotten_is_read_again),
     ("without_rights_it_says_which_and_touches_nothing", without_rights_it_says_which),
     ("a_service_that_is_wrong_has_an_event", a_service_that_is_wrong_has_an_event),
+    ("what_is_waited_for_has_an_event", what_is_waited_for_has_an_event),
 ];
 
 /// How long an agent may take to follow a server that is back.
@@ -87,11 +89,6 @@ fn signal(rig: &Rig<'_>, signal: Signal) -> Result<(), LabError> {
 fn a_service_that_is_wrong_has_an_event(rig: &mut Rig<'static>) -> Result<(), Failed> {
     let taken = json!({ "externalIPs": ["203.0.113.9"], "ipFamilyPolicy": "SingleStack" });
     rig.apply(&["one", "other"].map(|name| service(name, &taken)))?;
-    let events = |rig: &Rig<'_>, reason: &str| -> Result<Vec<Value>, Failed> {
-        let all = rig.ask(|api| api.get("/apis/events.k8s.io/v1/namespaces/default/events"))?;
-        let all = all["items"].as_array().cloned().unwrap_or_default();
-        Ok(all.into_iter().filter(|event| event["reason"] == reason).collect())
-    };
     rig.until("an event", |rig| Ok(!events(rig, "NotServedAsWritten")?.is_empty()))?;
     let found = events(rig, "NotServedAsWritten")?;
     let texts: BTreeSet<_> = found.iter().map(|event| event["note"].to_string()).collect();
@@ -102,4 +99,35 @@ fn a_service_that_is_wrong_has_an_event(rig: &mut Rig<'static>) -> Result<(), Fa
     let service = rig.ask(|api| api.get(&path))?;
     check(service["metadata"]["uid"] == regards["uid"], "it is found by its UID", regards)?;
     check(!events(rig, "Starting")?.is_empty(), "agents say that they start", &"none does")
+}
+
+/// The interface alone, of another kind, stands for what IPVS mode leaves.
+fn what_is_waited_for_has_an_event(rig: &mut Rig<'static>) -> Result<(), Failed> {
+    let node = rig.cluster.node(SPARE);
+    ip(node, "link add kube-ipvs0 type bridge")?;
+    let mut agent = rig.start_agent(node, User::KubeProxy, &[])?;
+    let told = rig.until("an event", |rig| Ok(!events(rig, "WaitingForLeftovers")?.is_empty()));
+    ip(node, "link delete kube-ipvs0")?;
+    told?;
+    let [event] = &events(rig, "WaitingForLeftovers")?[..] else {
+        return Err(agent.log_tail().into());
+    };
+    let note = event["note"].as_str().unwrap_or_default();
+    let says = note.contains("kube-ipvs0") && note.contains("kube-proxy --cleanup");
+    check(says && event["type"] == "Warning", "what and what to do", event)?;
+    let regards = &event["regarding"];
+    check(regards["kind"] == "Node" && regards["name"] == SPARE, "whom it is about", regards)?;
+    let generation = agent.next_generation(PATIENCE)?;
+    check(generation.is_some(), "then it goes on", &agent.log_tail())
+}
+
+fn events(rig: &Rig<'_>, reason: &str) -> Result<Vec<Value>, Failed> {
+    let all = rig.ask(|api| api.get("/apis/events.k8s.io/v1/namespaces/default/events"))?;
+    let all = all["items"].as_array().cloned().unwrap_or_default();
+    Ok(all.into_iter().filter(|event| event["reason"] == reason).collect())
+}
+
+fn ip(node: &Host, words: &str) -> Result<(), Failed> {
+    let status = node.spawn(Command::new("ip").args(words.split_whitespace()))?.wait()?;
+    check(status.success(), &format!("ip {words}"), &status)
 }

@@ -17,15 +17,17 @@ use super::rig::{PATIENCE, Rig, SPARE, check, names, pod, service, who_at};
 
 pub(crate) const ALL: Trials = &[
     ("an_exec_plugin_is_run_again", an_exec_plugin_is_run_again),
+    ("an_exec_plugin_that_hangs_holds_up_nobody", an_exec_plugin_that_hangs_holds_up_nobody),
     ("a_certificate_and_its_authority_rotate", a_certificate_and_its_authority_rotate),
     ("a_token_file_rotates", a_token_file_rotates),
 ];
 
-/// Prints what is in `token`, good for so short a time that it is asked for every request, and
-/// counts that.
+/// Prints what is in `token`, good for so short a time that it is asked again and again, and counts
+/// that; hangs where there is `hang`.
 const PLUGIN: &str = r#"#!/bin/sh
 cd "$(dirname "$0")"
 echo run >>runs
+[ ! -e hang ] || exec tail -f /dev/null
 until=$(date -u -d "@$(($(date +%s) + 30))" +%Y-%m-%dT%H:%M:%SZ)
 cat <<END
 {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential",
@@ -108,28 +110,54 @@ fn restart(rig: &mut Rig<'static>) -> Result<(), Failed> {
     Ok(rig.plane.start_api()?)
 }
 
-fn an_exec_plugin_is_run_again(rig: &mut Rig<'static>) -> Result<(), Failed> {
+fn with_plugin(rig: &Rig<'_>, name: &str) -> Result<Home, Failed> {
     let exec = json!({
         "apiVersion": "client.authentication.k8s.io/v1",
         "command": "pki/plugin",
         "interactiveMode": "Never",
     });
-    let home = Home::new(rig, "exec", &json!({ "exec": exec }))?;
+    let home = Home::new(rig, name, &json!({ "exec": exec }))?;
     home.put("pki/token", &rig.plane.token())?;
     home.put("pki/plugin", PLUGIN)?;
     fs::set_permissions(home.folder.join("pki/plugin"), Permissions::from_mode(0o755))?;
-    let runs =
-        || Ok::<_, Failed>(fs::read_to_string(home.folder.join("pki/runs"))?.lines().count());
+    Ok(home)
+}
+
+fn runs(home: &Home) -> Result<usize, Failed> {
+    Ok(fs::read_to_string(home.folder.join("pki/runs"))?.lines().count())
+}
+
+fn an_exec_plugin_is_run_again(rig: &mut Rig<'static>) -> Result<(), Failed> {
+    let home = with_plugin(rig, "exec")?;
     let mut agent = home.start(rig)?;
     follows(rig, &mut agent, "first", "a1")?;
-    let before = runs()?;
+    let before = runs(&home)?;
     rig.plane.rotate_token()?;
     restart(rig)?;
     home.until_told(rig, "does not accept the credentials")?;
     home.put("pki/token", &rig.plane.token())?;
     follows(rig, &mut agent, "second", "b1")?;
-    let after = runs()?;
-    check(before > 1 && after > before, "how often it ran", &(before, after))
+    let after = runs(&home)?;
+    check(after > before, "how often it ran", &(before, after))?;
+    // Nothing fails, and what it said is soon good no more.
+    rig.until("it is run before that", |_| Ok(runs(&home)? > after)).map(drop)
+}
+
+/// What it said before is good all the time.
+fn an_exec_plugin_that_hangs_holds_up_nobody(rig: &mut Rig<'static>) -> Result<(), Failed> {
+    let home = with_plugin(rig, "hangs")?;
+    let mut agent = home.start(rig)?;
+    home.put("pki/hang", "")?;
+    let before = runs(&home)?;
+    rig.until("it hangs", |_| Ok(runs(&home)? > before))?;
+    restart(rig)?;
+    follows(rig, &mut agent, "first", "a1")?;
+    let log = fs::read_to_string(home.folder.join("log"))?;
+    check(!log.contains("was killed"), "it hung all the time", &log)?;
+    home.until_told(rig, "did not end within 30 s and was killed")?;
+    fs::remove_file(home.folder.join("pki/hang"))?;
+    home.until_told(rig, "the exec plugin says again who asks")?;
+    follows(rig, &mut agent, "second", "b1")
 }
 
 fn a_certificate_and_its_authority_rotate(rig: &mut Rig<'static>) -> Result<(), Failed> {

@@ -20,12 +20,12 @@ pub(crate) const ALL: Trials = &[
     ("slow_clients_of_the_agents_ports_do_no_harm", slow_clients_of_the_agents_ports_do_no_harm),
 ];
 
-const HEALTHZ: u16 = 10_256;
-const METRICS: u16 = 10_249;
+pub(crate) const HEALTHZ: u16 = 10_256;
+pub(crate) const METRICS: u16 = 10_249;
 /// More connections than the agent keeps.
 const MANY: usize = 300;
-const HEALTH: &str = "HTTP/1.1 200 OK; application/json";
-const UNFIT: &str = "HTTP/1.1 503 Service Unavailable; application/json";
+pub(crate) const HEALTH: &str = "HTTP/1.1 200 OK; application/json";
+pub(crate) const UNFIT: &str = "HTTP/1.1 503 Service Unavailable; application/json";
 const TEXT: &str = "HTTP/1.1 200 OK; text/plain; charset=utf-8";
 const CLOSED: &str = "ConnectionRefused";
 
@@ -48,7 +48,12 @@ pub(crate) fn get(client: &Host, to: SocketAddr, path: &str) -> Result<(String, 
 }
 
 /// Asks until the head is this; the body.
-fn expect(client: &Host, to: SocketAddr, path: &str, head: &str) -> Result<String, Failed> {
+pub(crate) fn expect(
+    client: &Host,
+    to: SocketAddr,
+    path: &str,
+    head: &str,
+) -> Result<String, Failed> {
     let mut saw = (String::new(), String::new());
     let outcome = until(PATIENCE, head, || {
         saw = get(client, to, path)?;

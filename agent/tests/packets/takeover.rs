@@ -14,6 +14,7 @@ use libtest_mimic::Failed;
 
 use super::Trials;
 use super::adoption::Running;
+use super::http::{HEALTH, HEALTHZ, UNFIT, expect, local, metric};
 use super::load::{all_go_on, conversations, under_load};
 use super::rig::{BY_NODE_RANGE, PATIENCE, Rig, Saw, Site, at_vip, check, ip, service, until};
 
@@ -119,11 +120,17 @@ fn rules_of_iptables_mode_are_waited_for(rig: &Rig) -> Result<(), Failed> {
     served(&site)?;
     let listed = site.listing()?;
     check(listed.ruleset == Ruleset::default(), "nothing is programmed", &listed)?;
+    // Alive, so that it is not started anew; but nobody follows what load balancers want.
+    expect(site.node, local(HEALTHZ), "/livez", HEALTH)?;
+    expect(site.node, local(HEALTHZ), "/healthz", UNFIT)?;
+    let asked = metric(&site, "kubeproxy_proxy_healthz_total{code=\"503\"} ")?;
+    check(asked >= 1.0, "it is counted", &asked)?;
 
     remove_iptables(&site)?;
     let gone = Instant::now();
     site.next_generation()?;
     check(gone.elapsed() < PROMISE, "programmed after", &gone.elapsed())?;
+    expect(site.node, local(HEALTHZ), "/healthz", HEALTH)?;
     let ours = site.listing()?.ruleset;
     all_go_on(&mut open)?;
     under_load(rig, || {

@@ -15,9 +15,10 @@ const AGENT: &[(&str, &[&str])] = &[
         &["model", "compile", "fastpath::snapshot", "fastpath::Snapshot", "fastpath::Target"],
     ),
     ("fastpath", PUBLISHED),
-    ("watch", &["model", "wait"]),
+    ("watch", &["model", "wait", "threads"]),
     ("host", &["model", "wait"]),
     ("wait", &[]),
+    ("threads", &[]),
     (
         "config",
         &[
@@ -47,7 +48,7 @@ const AGENT: &[(&str, &[&str])] = &[
             "host::fullness",
         ],
     ),
-    ("serve", &["model", "compile", "fastpath", "explain", "metrics"]),
+    ("serve", &["model", "compile", "fastpath", "explain", "metrics", "threads"]),
     ("cli", EVERYTHING),
     ("daemon", EVERYTHING),
     ("handover", EVERYTHING),

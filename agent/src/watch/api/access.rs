@@ -3,22 +3,28 @@
 //! As kube-proxy is told: a kubeconfig, another address for it, or what a pod
 //! finds in its environment. Files are read when a client is made, so that a
 //! new one has what was rotated meanwhile. Between that, `kube` itself reads a
-//! token file and the CA's file again every minute, and asks an exec plugin when
-//! its token expires; a client certificate counts for as long as the client, and
-//! so does a token file that `kube` cannot read as it is.
+//! token file and the CA's file again every minute; a client certificate counts
+//! for as long as the client, and so does a token file that `kube` cannot read as
+//! it is. An exec plugin is run here (`plugin`), once for each client: what it
+//! says counts for as long as it says.
 
 use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use jiff::Timestamp;
 use kube::client::ConfigExt;
-use kube::config::Kubeconfig;
+use kube::config::{AuthInfo, Kubeconfig};
 use kube::{Client, Config};
 use tower::{BoxError, ServiceBuilder};
+
+use super::plugin::{self, PLUGIN_MAX, PluginError};
 
 /// A connection must be there in so long.
 const CONNECT_MAX: Duration = Duration::from_secs(2);
@@ -67,6 +73,24 @@ pub enum AccessError {
         /// Why, in words.
         why: String,
     },
+    /// The program that says who asks does not say so.
+    #[error("cannot use {what}: {why}")]
+    Plugin {
+        /// Which file names it.
+        what: String,
+        /// Why, in words.
+        why: String,
+    },
+}
+
+/// A client.
+#[derive(Clone)]
+pub(super) struct Opened {
+    pub(super) client: Client,
+    /// The address it asks.
+    pub(super) server: String,
+    /// When the API server will not know it any more.
+    pub(super) expires: Option<Timestamp>,
 }
 
 impl Access {
@@ -96,12 +120,16 @@ impl Access {
         std::env::var_os(ENV_HOST).is_some()
     }
 
-    /// A client, and the address it asks. Within a runtime.
-    pub(super) fn client(&self) -> Result<(Client, String), AccessError> {
-        let config = self.config()?;
+    /// Makes a client. Within a runtime; an exec plugin is waited for.
+    pub(super) fn client(&self) -> Result<Opened, AccessError> {
+        let mut config = self.config()?;
+        let expires = ask_plugin(&mut config.auth_info).map_err(|error| AccessError::Plugin {
+            what: self.what(),
+            why: super::failure::causes(&error),
+        })?;
         let server = config.cluster_url.to_string();
         let client = client(config).map_err(|error| self.unusable(&error))?;
-        Ok((client, server))
+        Ok(Opened { client, server, expires })
     }
 
     fn config(&self) -> Result<Config, AccessError> {
@@ -127,14 +155,17 @@ impl Access {
     }
 
     fn unusable(&self, error: &(dyn Error + 'static)) -> AccessError {
-        let what = match self {
+        AccessError::Unusable { what: self.what(), why: super::failure::causes(error) }
+    }
+
+    fn what(&self) -> String {
+        match self {
             Self::Kubeconfig { file, .. } => format!("kubeconfig {}", file.display()),
             Self::Master(url) => format!("--master {url}"),
             Self::InCluster => "what this pod was given (its environment and \
                                 /var/run/secrets/kubernetes.io/serviceaccount)"
                 .to_owned(),
-        };
-        AccessError::Unusable { what, why: super::failure::causes(error) }
+        }
     }
 }
 
@@ -163,6 +194,23 @@ fn trim_tokens(kubeconfig: &mut Kubeconfig) {
             user.token = Some(text.trim().into());
         }
     }
+}
+
+/// Puts what an exec plugin says in its place, where that is asked; until when it counts.
+fn ask_plugin(user: &mut AuthInfo) -> Result<Option<Timestamp>, PluginError> {
+    // As `kube` chooses.
+    let has_password = user.username.is_some() && user.password.is_some();
+    let is_known = has_password || user.token.is_some() || user.token_file.is_some();
+    let Some(exec) = user.exec.take_if(|_| !is_known && user.auth_provider.is_none()) else {
+        return Ok(None);
+    };
+    let said = plugin::run(&exec, PLUGIN_MAX)?;
+    user.token = said.token.map(Into::into);
+    if let Some((certificate, key)) = said.certificate {
+        user.client_certificate_data = Some(BASE64.encode(certificate));
+        user.client_key_data = Some(BASE64.encode(key).into());
+    }
+    Ok(said.expires)
 }
 
 /// What `Client::try_from` makes, but for two things: connections are probed,

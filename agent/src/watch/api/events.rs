@@ -89,6 +89,12 @@ impl Recorder {
         Arc::clone(&self.serves)
     }
 
+    /// What a kube-proxy left is waited for.
+    pub fn waits_for_leftovers(&self, why: &str) {
+        let (kind, reason) = ("Warning", "WaitingForLeftovers");
+        self.send(Incident::Node { kind, reason, text: why.to_owned() });
+    }
+
     /// The kernel does not take the rules.
     pub fn refused(&self, why: &str) {
         let (kind, reason) = ("Warning", "RulesRefused");

@@ -14,14 +14,15 @@ mod line;
 mod link;
 pub mod listing;
 mod patience;
+mod plugin;
 mod taint;
 
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::thread;
+use std::sync::Arc;
 
-use futures::future::{join_all, join4};
+use futures::future::{join_all, join5};
 use tokio::runtime::Builder;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -30,6 +31,7 @@ pub use events::Recorder;
 
 use super::objects::{EndpointSlice, Node, Service, ServiceCidr};
 use crate::model::{Admission, Change, NodeName, Note};
+use crate::threads::{self, OnPanic};
 use follow::Follower;
 use kinds::Watched;
 use link::{Link, Open};
@@ -87,6 +89,7 @@ pub enum StartError {
 pub fn start(
     access: Access,
     wanted: Wanted,
+    on_panic: &OnPanic,
     on_told: impl FnMut(Vec<Told>) + Send + 'static,
 ) -> Result<Recorder, StartError> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -94,21 +97,22 @@ pub fn start(
         let _within = runtime.enter();
         access.client()?
     };
-    let server = opened.1.clone();
+    let server = opened.server.clone();
     let (recorder, incidents) = Recorder::new();
     let recorder = if wanted.records { recorder } else { Recorder::silent() };
     let (records, serves) = (recorder.clone(), recorder.serves());
-    thread::Builder::new().name("api".to_owned()).spawn(move || {
+    threads::spawn("api", on_panic, move || {
         runtime.block_on(async move {
             let (told, inbox) = unbounded_channel();
-            let open: Open = Box::new(move || access.client());
+            let open: Open = Arc::new(move || access.client());
             let link = Rc::new(Link::new(open, opened, told));
             link.tell(Told::News(format!("following the API server at {server}")));
             let writing = events::write(Rc::clone(&link), wanted.node.clone(), incidents);
             let (node, key) = (wanted.node.clone(), wanted.startup_taint.clone());
             let freeing = taint::remove(Rc::clone(&link), node, key, &serves);
             let telling = pass_on(inbox, records, on_told);
-            join4(follow_all(link, wanted), telling, writing, freeing).await;
+            let renewing = link.renew();
+            join5(follow_all(Rc::clone(&link), wanted), telling, writing, freeing, renewing).await;
         });
     })?;
     Ok(recorder)

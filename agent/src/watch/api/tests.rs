@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use futures::future::{Either, join, select};
@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tower::BoxError;
 
+use super::access::Opened;
 use super::*;
 use crate::model::{Admission, Kind, ObjectRef};
 
@@ -127,6 +128,10 @@ fn response(
     response
 }
 
+fn opened(client: Client) -> Opened {
+    Opened { client, server: "https://api".to_owned(), expires: None }
+}
+
 /// A request in short.
 fn asked(uri: &Uri) -> String {
     let plural = uri.path().rsplit('/').next().unwrap();
@@ -181,8 +186,8 @@ fn play<F: Future<Output = ()>>(script: Script, follow: impl FnOnce(Rc<Link>) ->
         let done = Arc::new(Notify::new());
         let client = server(script, log.clone(), Arc::clone(&done));
         let (sender, inbox) = unbounded_channel();
-        let open: Open = Box::new(|| Err(AccessError::Nowhere));
-        let link = Rc::new(Link::new(open, (client, "https://api".to_owned()), sender));
+        let open: Open = Arc::new(|| Err(AccessError::Nowhere));
+        let link = Rc::new(Link::new(open, opened(client), sender));
         let out = log.clone();
         let pass_on = pass_on(inbox, Recorder::silent(), move |batch| {
             batch.into_iter().flat_map(told).for_each(|line| out.add(line));
@@ -627,8 +632,8 @@ fn each_kind_is_asked_for_what_a_proxy_needs() {
         });
         let client = Client::new(service, "default");
         let (sender, _inbox) = unbounded_channel();
-        let open: Open = Box::new(|| Err(AccessError::Nowhere));
-        let link = Rc::new(Link::new(open, (client, String::new()), sender));
+        let open: Open = Arc::new(|| Err(AccessError::Nowhere));
+        let link = Rc::new(Link::new(open, opened(client), sender));
         select(Box::pin(follow_all(link, wanted())), Box::pin(all.notified())).await;
     });
     let mut uris = uris.lock().unwrap().clone();
@@ -689,8 +694,8 @@ fn what_is_ready_together_is_told_together() {
         let script = vec![("services", Lines(vec![end(7), lines], Stay))];
         let client = server(script, Log::default(), Arc::clone(&done));
         let (sender, inbox) = unbounded_channel();
-        let open: Open = Box::new(|| Err(AccessError::Nowhere));
-        let link = Rc::new(Link::new(open, (client, String::new()), sender));
+        let open: Open = Arc::new(|| Err(AccessError::Nowhere));
+        let link = Rc::new(Link::new(open, opened(client), sender));
         let batches = Arc::clone(&batches);
         let pass_on = pass_on(inbox, Recorder::silent(), move |batch| {
             batches.lock().unwrap().push(batch.len());
