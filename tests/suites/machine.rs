@@ -18,7 +18,7 @@ use closeby_nft::trace::{Host, Origin, Packet, Tracer};
 use closeby_nft::{Batch, Family, GenId, L4Proto, Ruleset, Sealed, TableId};
 use closeby_tests::simulated::{Foreign, World, ours};
 use closeby_tests::small;
-use crossbeam_channel::unbounded;
+use crossbeam_channel::{Receiver, unbounded};
 use nix::errno::Errno;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -528,15 +528,27 @@ fn what_no_plan_depends_on_makes_no_generation() {
     assert_eq!(gone.count(), 1);
 }
 
+/// The loop itself with a machine that knows nothing yet, until it is told to
+/// stop, or until one report is answered with false.
+fn run_loop(
+    kernel: &mut Counting,
+    events: &Receiver<Event>,
+    on_report: &mut dyn FnMut(&Report, Moment) -> bool,
+) {
+    let pace = Pace::new(None, None);
+    let mut machine = Machine::new(small::NODE.into(), Box::new(small::facts), pace, usize::MAX);
+    let published = Arc::new(ArcSwapOption::empty());
+    let (sweeper, _) = unbounded();
+    let mut observer = |report: &Report, now: Moment| on_report(report, now);
+    run(&mut machine, kernel, &[], events, &published, &sweeper, &mut observer);
+}
+
 /// Objects that change nothing, one after the other, more often than the loop
 /// polls: it must poll all the same.
 #[test]
 fn events_without_a_pause_do_not_keep_it_from_looking() {
     let (sender, events) = unbounded();
     let mut kernel = Counting { stop_at: 4, stop: Some(sender.clone()), ..Counting::default() };
-    let node = NodeName::from(small::NODE);
-    let pace = Pace::new(None, None);
-    let mut machine = Machine::new(node, Box::new(small::facts), pace, usize::MAX);
     let deadline = Instant::now() + 10 * SECOND;
     let flood = std::thread::spawn(move || {
         let send = || sender.send(Event::Changed(objects()));
@@ -546,10 +558,7 @@ fn events_without_a_pause_do_not_keep_it_from_looking() {
         // Without it the loop would run for ever.
         sender.send(Event::Stop)
     });
-    let published = Arc::new(ArcSwapOption::empty());
-    let (sweeper, _) = unbounded();
-    let none = &mut |_: &Report, _: Moment| true;
-    run(&mut machine, &mut kernel, &[], &events, &published, &sweeper, none);
+    run_loop(&mut kernel, &events, &mut |_, _| true);
     drop(events);
     assert!(flood.join().is_ok(), "the flood ends");
     assert!(kernel.asked >= 4, "asked {} times", kernel.asked);
@@ -561,27 +570,15 @@ fn events_without_a_pause_do_not_keep_it_from_looking() {
 fn a_later_stage_waits_for_packets_that_came_before() {
     let (sender, events) = unbounded();
     let mut kernel = Counting::default();
-    let pace = Pace::new(None, None);
-    let mut machine = Machine::new(small::NODE.into(), Box::new(small::facts), pace, usize::MAX);
-    let published = Arc::new(ArcSwapOption::empty());
-    let (sweeper, _) = unbounded();
     sender.send(Event::Changed(objects())).unwrap();
     // Then one without endpoints: it is refused, and after that its pool goes.
     let mut next = Some(Event::Changed(small_change(0).into()));
-    run(
-        &mut machine,
-        &mut kernel,
-        &[],
-        &events,
-        &published,
-        &sweeper,
-        &mut |report: &Report, _: Moment| {
-            if matches!(report, Report::Committed { .. }) {
-                return next.take().is_some_and(|event| sender.send(event).is_ok());
-            }
-            true
-        },
-    );
+    run_loop(&mut kernel, &events, &mut |report, _| {
+        if matches!(report, Report::Committed { .. }) {
+            return next.take().is_some_and(|event| sender.send(event).is_ok());
+        }
+        true
+    });
     let [first, change, check, contract] = kernel.transactions[..] else {
         panic!("{:?}", kernel.transactions);
     };
@@ -641,31 +638,19 @@ fn a_namespace_without_a_pause_delays_nobody() {
 fn whatever_waits_for_the_loop_is_one_generation() {
     let (sender, events) = unbounded();
     let mut kernel = Counting::default();
-    let pace = Pace::new(None, None);
-    let mut machine = Machine::new(small::NODE.into(), Box::new(small::facts), pace, usize::MAX);
-    let published = Arc::new(ArcSwapOption::empty());
-    let (sweeper, _) = unbounded();
     let (service, changes) = quiet();
     let send = |changes: &[Change]| sender.send(Event::Changed(changes.into())).unwrap();
     send(&objects());
     flood(1000).for_each(|change| send(&change));
     let mut done = Vec::new();
-    run(
-        &mut machine,
-        &mut kernel,
-        &[],
-        &events,
-        &published,
-        &sweeper,
-        &mut |report: &Report, _: Moment| {
-            let Report::Committed { generation, services, .. } = report else { return true };
-            done.push((*generation, *services));
-            flood(1000).for_each(|change| send(&change));
-            send(&changes);
-            flood(1000).for_each(|change| send(&change));
-            done.len() < 2
-        },
-    );
+    run_loop(&mut kernel, &events, &mut |report, _| {
+        let Report::Committed { generation, services, .. } = report else { return true };
+        done.push((*generation, *services));
+        flood(1000).for_each(|change| send(&change));
+        send(&changes);
+        flood(1000).for_each(|change| send(&change));
+        done.len() < 2
+    });
     let first = Generation::default().next();
     assert_eq!(done, [(first, 3), (first.next(), 4)]);
     assert!(is_led(kernel.fake.ruleset(), &service));
