@@ -105,18 +105,12 @@ pub fn wait_until_clear(
     let mut reminder = Reminder::default();
     let mut left = first_look(kernel);
     let was_clear = left.is_empty();
-    let mut is_told = false;
+    if !was_clear {
+        on_wait(&waiting_for(&left));
+    }
     while !left.is_empty() {
         if reminder.is_due(&left, Instant::now()) {
-            let left = in_words(&left);
-            let why = format!(
-                "a kube-proxy left {left}; nothing is programmed until they are gone. {HELP}"
-            );
-            warn!("{why}");
-            if !is_told {
-                is_told = true;
-                on_wait(&why);
-            }
+            warn!("{}", waiting_for(&left));
         }
         if is_told_to_stop(stop) {
             return Clear::Stopped;
@@ -127,6 +121,11 @@ pub fn wait_until_clear(
         info!("nothing is left of a kube-proxy");
     }
     Clear::Yes
+}
+
+fn waiting_for(left: &[Leftover]) -> String {
+    let left = in_words(left);
+    format!("a kube-proxy left {left}; nothing is programmed until they are gone. {HELP}")
 }
 
 /// The same without waiting.
