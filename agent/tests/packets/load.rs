@@ -36,18 +36,22 @@ pub(crate) fn under_load<T>(
         for (client, to) in Family::BOTH.into_iter().flat_map(|family| ways(rig, family)) {
             let requests = Proto::BOTH.map(|proto| Request::new(to, proto).timeout(AT_ONCE));
             let done = &done;
-            asking.push(scope.spawn(move || client.ask_until(done, &requests)));
+            let way = format!("{} to {to}", client.name());
+            asking.push((way, scope.spawn(move || client.ask_until(done, &requests))));
         }
         let outcome = deed();
         done.store(true, Ordering::Relaxed);
-        let answers: Vec<_> = asking.into_iter().map(thread::ScopedJoinHandle::join).collect();
+        let answers: Vec<_> =
+            asking.into_iter().map(|(way, asking)| (way, asking.join())).collect();
         (outcome, answers)
     });
     let outcome = outcome?;
-    for answers in answers {
+    for (way, answers) in answers {
         let answers = answers.map_err(|_| "a thread that asks panicked")?;
-        let lost = answers.iter().find(|answer| answer.reply().is_none());
-        check(lost.is_none(), "a request was lost", &lost)?;
+        let asked = answers.iter().zip(Proto::BOTH.into_iter().cycle()).enumerate();
+        let lost: Vec<_> = asked.filter(|(_, (answer, _))| answer.reply().is_none()).collect();
+        let what = format!("of {} requests of {way}, these were lost", answers.len());
+        check(lost.is_empty(), &what, &lost)?;
     }
     Ok(outcome)
 }

@@ -3,11 +3,11 @@
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use closeby_tools::lab::manifests::{self, Distribution, Service};
-use closeby_tools::lab::{Answer, Family, LabError, Proto, Request};
+use closeby_tools::lab::{Answer, Family, Host, LabError, Proto, Request};
 use libtest_mimic::Failed;
 use serde_json::{Value, json};
 
@@ -46,7 +46,17 @@ impl<'a> Guest<'a> {
         ip(site.node, "link set guest up")?;
         ip(site.node, &format!("addr add {}/24 dev guest", Self::ADDRESSES[0]))?;
         ip(site.node, &format!("addr add {}/64 dev guest nodad", Self::ADDRESSES[1]))?;
+        // An IPv6 address is the host's own a moment after it can be seen on the interface; what
+        // is sent there before goes out by it.
+        let is_own = || Self::is_own(site.node, Self::ADDRESSES[1]);
+        until(PROMISE, "the address is the host's own", is_own)?;
         Ok(guest)
+    }
+
+    fn is_own(node: &Host, address: &str) -> Result<bool, Failed> {
+        let mut command = Command::new("ip");
+        command.args(["-6", "route", "show", "table", "local", address]).stdout(Stdio::piped());
+        Ok(!node.spawn(&mut command)?.wait_with_output()?.stdout.is_empty())
     }
 
     fn go(self) -> Result<(), Failed> {
