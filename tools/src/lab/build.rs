@@ -41,6 +41,11 @@ const FORWARD: [(&str, &str); 2] = [("ipv4/ip_forward", "1"), ("ipv6/conf/all/fo
 /// once and then one a second (`inet_peer_xrlim_allow`); the others would look like a drop.
 const TALKATIVE: [(&str, &str); 2] = [("ipv4/icmp_ratemask", "0"), ("ipv6/icmp/ratemask", "\n")];
 
+/// Everywhere: time stamps as the machine's clock has them, one for all. Clients that share an
+/// address behind masquerading would else differ in theirs, and a server takes one that draws the
+/// port of another's late connection for that one's past: its SYN is lost (`PAWSTimewait`).
+const ONE_CLOCK: [(&str, &str); 1] = [("ipv4/tcp_timestamps", "2")];
+
 /// A running cluster. Dropping it closes its namespaces; the kernel takes them down.
 #[derive(Debug)]
 pub struct Cluster {
@@ -160,6 +165,7 @@ impl Cluster {
             let netns = Netns::new(kind == Kind::Node)?;
             ip::sysctls(&netns, &QUIET)?;
             ip::sysctls(&netns, &TALKATIVE)?;
+            ip::sysctls(&netns, &ONE_CLOCK)?;
             if matches!(kind, Kind::Node | Kind::Fabric) {
                 ip::sysctls(&netns, &FORWARD)?;
             }
