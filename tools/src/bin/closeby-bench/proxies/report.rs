@@ -49,7 +49,7 @@ pub(super) fn table(figures: &[Figures]) -> Table {
 }
 
 /// What is told of connections while everything changes.
-const TRAFFIC: [(&str, Cell<Outcome>); 12] = [
+const TRAFFIC: [(&str, Cell<Outcome>); 13] = [
     ("new connections", |of| of.flows.to_string()),
     ("changes", |of| of.changes.to_string()),
     ("kills", |of| of.kills.to_string()),
@@ -59,6 +59,9 @@ const TRAFFIC: [(&str, Cell<Outcome>); 12] = [
     ("met last after, ms", |of| format!("{:.1}", of.late_ms)),
     ("met last after, at a restart, ms", |of| format!("{:.0}", of.late_restart_ms)),
     ("way of a first packet, quiet, p99, ms", |of| format!("{:.3}", of.quiet_p99_ms)),
+    ("the same while objects change and no proxy runs, p99, ms", |of| {
+        format!("{:.3}", of.alone_p99_ms)
+    }),
     ("way of a first packet, p99, ms", |of| format!("{:.3}", of.busy_p99_ms)),
     ("CPU, s", |of| format!("{:.2}", of.cpu_s)),
     ("flushed table repaired after, ms", |of| {

@@ -60,8 +60,10 @@ pub(super) struct Outcome {
     pub(super) late_ms: f64,
     /// The same within two seconds of a kill.
     pub(super) late_restart_ms: f64,
-    /// A first packet's way, without changes and with them.
+    /// A first packet's way, without changes and with them; and with changes that the API server
+    /// takes while no proxy runs.
     pub(super) quiet_p99_ms: f64,
+    pub(super) alone_p99_ms: f64,
     pub(super) busy_p99_ms: f64,
     pub(super) cpu_s: f64,
     /// Until a flushed table is there again; nothing if it does not come.
@@ -89,10 +91,19 @@ impl Stage<'_> {
         let running = self.programs.start(proxy, Pace::AtOnce, self.plane, self.node)?;
         self.complete(load.services, load.endpoints)?;
         let still = Rotation::new(load.services, load.endpoints);
-        let quiet = Load { seconds: load.seconds.div_ceil(4), ..load };
-        let (sent, came) = dialled(client, sink, quiet, 0, || ())?.0;
+        let brief = Load { seconds: load.seconds.div_ceil(4), ..load };
+        let ((sent, came), ()) = dialled(client, sink, brief, 0, || ())?;
         let quiet = judge(&still, &sent, &came, &[]);
+        // What the API server's own work does to packets on this machine.
+        drop(running);
         let first = u32::try_from(sent.len())?;
+        let ((sent, came), rotation) = dialled(client, sink, brief, first, || self.rotate(brief))?;
+        let rotation = rotation?;
+        let alone = judge(&rotation, &sent, &came, &[]);
+        self.restore(&rotation)?;
+        let running = self.programs.start(proxy, Pace::AtOnce, self.plane, self.node)?;
+        self.complete(load.services, load.endpoints)?;
+        let first = first + u32::try_from(sent.len())?;
         let ((sent, came), played) =
             dialled(client, sink, load, first, || self.play(proxy, running, load))?;
         let Played { rotation, kills, cpu, running } = played?;
@@ -112,6 +123,7 @@ impl Stage<'_> {
             late_ms: busy.late_ms,
             late_restart_ms: busy.late_restart_ms,
             quiet_p99_ms: Stats::percentile(&quiet.times, 99),
+            alone_p99_ms: Stats::percentile(&alone.times, 99),
             busy_p99_ms: Stats::percentile(&busy.times, 99),
             cpu_s: cpu.as_secs_f64(),
             repaired_ms,
