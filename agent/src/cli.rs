@@ -17,6 +17,7 @@ use clap::{
     Subcommand, ValueEnum,
 };
 
+use crate::compile;
 use crate::config::Settings as Configured;
 use crate::config::flags::{FLAGS, Flag, Given, read_switch};
 use crate::explain::Destination;
@@ -181,6 +182,9 @@ pub struct InputArgs {
     /// Default: those without that label, in the place of kube-proxy.
     #[arg(long, value_name = "NAME")]
     pub service_proxy_name: Option<ServiceProxy>,
+    /// What endpoints are chosen by, besides traffic policies.
+    #[arg(long, value_enum, value_name = "BY", default_value_t = Topology::Closest)]
+    pub topology: Topology,
     /// A KubeProxyConfiguration (kubeproxy.config.k8s.io/v1alpha1). When it
     /// changes, the agent ends with exit code 1, to be started anew; the rules stay.
     #[arg(long, value_name = "FILE")]
@@ -237,6 +241,25 @@ pub enum Command {
         #[arg(short, long, value_enum, default_value_t = Output::Text)]
         output: Output,
     },
+}
+
+/// What endpoints are chosen by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Topology {
+    /// What Services ask for by trafficDistribution or by Istio's annotation; where
+    /// hints are not whole, by the endpoints' own node and zone.
+    Closest,
+    /// Hints alone, all or none, as kube-proxy does; also with --shadow.
+    Hints,
+}
+
+impl From<Topology> for compile::Topology {
+    fn from(topology: Topology) -> Self {
+        match topology {
+            Topology::Closest => Self::Closest,
+            Topology::Hints => Self::Hints,
+        }
+    }
 }
 
 /// How an answer is printed.

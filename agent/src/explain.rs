@@ -4,12 +4,12 @@
 //! them ([`closeby_nft::trace`]), once for each endpoint that could be drawn;
 //! why is read off the plan. Nothing is decided here.
 
+mod because;
 mod question;
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use closeby_nft::Family;
 use closeby_nft::trace::{self, Fate, Host, Outcome, Packet, Tracer};
@@ -18,14 +18,13 @@ use comfy_table::presets::NOTHING;
 use serde::Serialize;
 
 use crate::compile::{
-    Backend, DetectLocal, Entry, Frontend, LocalAddresses, NodePlan, PortPlan, Reach, Served, Why,
+    Backend, DetectLocal, Frontend, LocalAddresses, NodePlan, PortPlan, Served, Tier, Why,
 };
 use crate::fastpath::Origin;
-use crate::model::{
-    Cluster, Endpoint, Life, NodeName, Service, ServiceName, ServicePortName, Zone,
-};
+use crate::model::{Cluster, Endpoint, Life, NodeName, ServiceName, ServicePortName, Zone};
 use crate::render::Rendered;
 
+use because::because;
 pub use question::{Destination, Question};
 
 /// The port a connection is asked about comes from: any unprivileged one.
@@ -61,10 +60,14 @@ pub struct Answer {
     pub verdict: &'static str,
     /// The Service port, if it is one.
     pub service: Option<String>,
-    /// Which rule for choosing endpoints held, as a word.
-    pub tier: Option<&'static str>,
+    /// How far away the endpoints may be.
+    pub tier: Option<Tier>,
+    /// Why, as a word.
+    pub reason: Option<&'static str>,
     /// Why, in words.
-    pub reason: String,
+    pub because: String,
+    /// The endpoint without a hint, for which hints are not obeyed.
+    pub spoiler: Option<String>,
     /// How long a client keeps its endpoint after its last new connection, in
     /// seconds; `null` if each connection is drawn by itself.
     pub affinity_s: Option<u32>,
@@ -104,13 +107,13 @@ pub fn explain(question: &Question, known: &Knowledge<'_>) -> Answer {
     let chosen: BTreeSet<(IpAddr, u16)> =
         outcomes.iter().filter_map(|outcome| outcome.dnat).collect();
     let found = find(question, known);
-    let (tier, reason) = why(question, origin, found.as_ref(), known);
+    let because = because(question, origin, found.as_ref(), known);
     let first = outcomes.first();
     Answer {
         from: question.from,
         to: question.to.to_string(),
         node: facts.node.clone(),
-        zone: facts.zone.clone(),
+        zone: facts.locality.zone.clone(),
         origin: match origin {
             Origin::Pod => "pod",
             Origin::Node => "node",
@@ -122,8 +125,10 @@ pub fn explain(question: &Question, known: &Knowledge<'_>) -> Answer {
             let service = found.service.clone();
             ServicePortName { service, port, proto: found.port.proto }.to_string()
         }),
-        tier,
-        reason,
+        tier: because.why().and_then(Why::tier),
+        reason: because.word(),
+        because: because.to_string(),
+        spoiler: because.why().and_then(Why::spoiler).map(|spoiler| spoiler.to_string()),
         affinity_s: found
             .as_ref()
             .and_then(|found| found.port.sticky)
@@ -230,61 +235,6 @@ fn find_frontend<'a>(frontend: &Frontend, plan: &'a NodePlan) -> Option<Found<'a
     })
 }
 
-/// Why, as a word and in words.
-fn why(
-    question: &Question,
-    origin: Origin,
-    found: Option<&Found<'_>>,
-    known: &Knowledge<'_>,
-) -> (Option<&'static str>, String) {
-    let Some(found) = found else {
-        return (None, why_not_served(question, origin, known));
-    };
-    let pool = |reach| {
-        let why = &found.port.pool(reach).why;
-        (Some(why.word()), why.to_string())
-    };
-    let sources = found.served.sources.as_deref();
-    if sources.is_some_and(|sources| !sources.iter().any(|it| it.contains(question.from))) {
-        let reason = format!("loadBalancerSourceRanges do not hold {}", question.from);
-        return (Some("source_ranges"), reason);
-    }
-    match (found.served.entry, origin) {
-        (Entry::Forward { reach, .. }, _) => pool(reach),
-        (Entry::ByOrigin, Origin::Pod | Origin::Node) => pool(Reach::Cluster),
-        (Entry::ByOrigin, Origin::Outside) | (Entry::Drop, _) => pool(Reach::Local),
-        (Entry::Reject, _) => (Some(Why::NoEndpoints.word()), Why::NoEndpoints.to_string()),
-    }
-}
-
-fn why_not_served(question: &Question, origin: Origin, known: &Knowledge<'_>) -> String {
-    let Destination { addr, port, proto } = question.to;
-    let services = || known.cluster.services().values();
-    let owner = services().find(|service| service.cluster_ips.contains(&addr));
-    let is_external = |service: &&Arc<Service>| {
-        service.load_balancer_ips.contains(&addr) || service.external_ips.contains(&addr)
-    };
-    match owner {
-        Some(service) => format!("Service {} has no port {port}/{proto}", service.name),
-        None if origin != Origin::Node && known.plan.facts.is_martian(addr) => {
-            "loopback addresses are closed to who comes from elsewhere".to_owned()
-        }
-        None if known.plan.facts.is_dropped_unallocated(addr) => {
-            "no Service has this address, which lies inside a ServiceCIDR: it leads nowhere".into()
-        }
-        None if known.addresses.contains(&addr) => {
-            format!("no Service has node port {port}/{proto} on this address: left to the node")
-        }
-        None => match services().find(is_external) {
-            Some(service) => format!(
-                "Service {} does not serve {port}/{proto} at this address: left to the network",
-                service.name
-            ),
-            None => "no Service has this address: left to the network".to_owned(),
-        },
-    }
-}
-
 /// All endpoints of a Service port, in the order of their addresses.
 fn endpoints(
     found: &Found<'_>,
@@ -335,7 +285,7 @@ impl fmt::Display for Answer {
         };
         let zone = self.zone.as_ref().map_or_else(|| "no zone".to_owned(), ToString::to_string);
         writeln!(f, "{} -> {}: {verdict}", self.from, self.to)?;
-        writeln!(f, "  because  {}", self.reason)?;
+        writeln!(f, "  because  {}", self.because)?;
         if let Some(service) = &self.service {
             writeln!(f, "  service  {service}")?;
         }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
 use closeby::cli::{Cli, Command, InputArgs, Output, Run};
+use closeby::compile::Topology;
 use closeby::config::{ConfigError, LogFormat, LogLevel, Logging, Settings, Sources};
 use closeby::daemon::{DaemonError, Options, Source, daemon, init, shadow};
 use closeby::explain::{Question, explain};
@@ -86,7 +87,11 @@ fn code(error: &anyhow::Error) -> u8 {
 struct Usage(&'static str);
 
 fn run(args: &Run) -> anyhow::Result<()> {
-    let sources = sources(&args.input);
+    let mut sources = sources(&args.input);
+    if args.shadow {
+        // Who compares with kube-proxy does as kube-proxy does.
+        sources.topology = Topology::Hints;
+    }
     let settings = sources.load()?;
     start_log(settings.logging);
     for remark in &settings.remarks {
@@ -137,7 +142,8 @@ fn source(args: &Run, settings: &Settings) -> Result<Source, AccessError> {
     let access = Access::choose(kubeconfig, master, Access::is_in_pod())?;
     let guard = (!args.no_deletion_guard).then_some(Guard::DEFAULT);
     let startup_taint = args.remove_startup_taint.clone();
-    Ok(Source::Api { access, guard, startup_taint })
+    let by_locality = settings.topology == Topology::Closest;
+    Ok(Source::Api { access, guard, startup_taint, by_locality })
 }
 
 /// What a node would do, with remarks on standard error.
@@ -164,6 +170,7 @@ fn sources(input: &InputArgs) -> Sources {
         file: input.config.clone(),
         flags: input.settings.0.clone(),
         drop_martian_loopback: input.guards.drop_martian_loopback,
+        topology: input.topology.into(),
     }
 }
 

@@ -7,18 +7,18 @@
 //! no address of a node, and at most one prefix a family tells pods.
 
 mod addresses;
+mod closeness;
+mod facts;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
-use closeby::compile::{DetectLocal, Facts, LocalAddresses, MarkBit, NodePortAddresses};
 use closeby::model::{
     Affinity, Change, Cluster, Endpoint, Hints, Life, Node, NodeName, PortName, Service,
     ServiceName, ServicePort, Slice, SliceName, SlicePort, TrafficPolicy, Zone,
 };
-use closeby_nft::statement::Interfaces;
-use closeby_nft::{Family, L4Proto, Name, Port, Prefix};
+use closeby_nft::{Family, L4Proto, Port, Prefix};
 use proptest::collection::{btree_set, vec};
 use proptest::option::weighted;
 use proptest::prelude::*;
@@ -27,10 +27,10 @@ use proptest::sample::{select, subsequence};
 use crate::oracle::Probe;
 use addresses::{
     balancer, bridge, cluster_ip, endpoint_addr, home, node_addr, outside, pods_here, port, prefix,
-    service_cidrs,
 };
 
 pub use addresses::node_addresses;
+pub use facts::facts;
 
 /// The node that facts are about; others are `n2` to `n4`.
 pub const NODE: &str = "n1";
@@ -40,8 +40,9 @@ pub fn objects() -> impl Strategy<Value = Vec<Change>> {
     let services = vec(service().prop_map(Change::Service), 1..=5);
     let slices = vec(slice().prop_map(Change::Slice), 1..=8);
     let nodes = vec(node().prop_map(Change::Node), 0..=2);
-    (services, slices, nodes)
-        .prop_map(|(services, slices, nodes)| [services, slices, nodes].concat())
+    let others = vec(closeness::elsewhere(), 0..=3);
+    (services, slices, nodes, others)
+        .prop_map(|(services, slices, nodes, others)| [services, slices, nodes, others].concat())
 }
 
 /// Any change, most of them to objects that others of the sequence touch too.
@@ -53,6 +54,7 @@ pub fn change() -> impl Strategy<Value = Change> {
         3 => slice_name().prop_map(Change::SliceGone),
         1 => node().prop_map(Change::Node),
         1 => node_name().prop_map(Change::NodeGone),
+        2 => closeness::elsewhere(),
     ]
 }
 
@@ -105,7 +107,7 @@ fn service() -> impl Strategy<Value = Service> {
         .prop_map(|some| some.map(|timeout_s| Affinity { timeout_s }));
     // A port of its own, or one that others have as their NodePort.
     let health = select(vec![32_000, NODE_PORTS[0]]);
-    let policies = (policy(), policy(), affinity, health);
+    let policies = (policy(), policy(), affinity, health, closeness::of_service());
     let elsewhere = (elsewhere(), elsewhere(), source_ranges());
     (service_name(), age, addresses, elsewhere, service_ports(), policies).prop_map(
         |(name, (created_s, uid), cluster_ips, elsewhere, ports, policies)| Service {
@@ -124,6 +126,8 @@ fn service() -> impl Strategy<Value = Service> {
                         .all(|it| (it.proto, it.node_port) != (L4Proto::Tcp, Some(*port)))
             }),
             affinity: policies.2,
+            closeness: policies.4,
+            is_entry: false,
             ports,
             ..Service::new(name)
         },
@@ -211,6 +215,7 @@ fn slice() -> impl Strategy<Value = Slice> {
                 family,
                 ports,
                 endpoints,
+                localities: Box::default(),
                 triggered: None,
             },
         )
@@ -282,69 +287,13 @@ fn into_list<T>(set: BTreeSet<T>) -> Arc<Vec<T>> {
 }
 
 fn node() -> impl Strategy<Value = Node> {
-    (node_name(), weighted(0.7, zone())).prop_map(|(name, zone)| Node {
+    (node_name(), closeness::locality()).prop_map(|(name, locality)| Node {
         name,
-        zone,
+        locality,
         addresses: vec![node_addr(Family::Ip, 1)],
         pod_cidrs: Vec::new(),
         is_leaving: false,
     })
-}
-
-/// A node and its settings.
-pub fn facts() -> impl Strategy<Value = Facts> {
-    let families = prop_oneof![
-        6 => Just(Family::BOTH.to_vec()),
-        1 => Just(vec![Family::Ip]),
-        1 => Just(vec![Family::Ip6]),
-    ];
-    let mark =
-        select(vec![14, 0, 31]).prop_map(|bit| MarkBit::new(bit).unwrap_or(MarkBit::DEFAULT));
-    let primary = vec![node_addr(Family::Ip, 1), node_addr(Family::Ip6, 1)];
-    let known = (subsequence(primary, 0..=2), service_cidrs());
-    let node = (weighted(0.8, zone()), detect_local(), node_port_addresses());
-    (families, node, any::<[bool; 2]>(), mark, known).prop_map(
-        |(families, (zone, detect_local, addresses), switches, mark, (primary, cidrs))| Facts {
-            node: NodeName::from(NODE),
-            zone,
-            families: families.into_iter().collect(),
-            detect_local,
-            masquerade_all: switches[0],
-            drop_martian_loopback: switches[1],
-            masquerade_mark: mark,
-            node_port_addresses: addresses,
-            node_addresses: primary.iter().copied().collect(),
-            primary_addresses: primary.into_iter().collect(),
-            service_cidrs: cidrs.into_iter().collect(),
-        },
-    )
-}
-
-fn detect_local() -> impl Strategy<Value = DetectLocal> {
-    let interface = |name: &str| Name::from(name);
-    prop_oneof![
-        2 => Just(DetectLocal::Unknown),
-        3 => subsequence(vec![pods_here(Family::Ip), pods_here(Family::Ip6)], 1..=2)
-            .prop_map(DetectLocal::Sources),
-        1 => Just(DetectLocal::Interfaces(Interfaces::Named(interface("cbr0")))),
-        1 => Just(DetectLocal::Interfaces(Interfaces::Prefixed(interface("veth")))),
-    ]
-}
-
-fn node_port_addresses() -> impl Strategy<Value = NodePortAddresses> {
-    (local_addresses(Family::Ip), local_addresses(Family::Ip6))
-        .prop_map(|(ip, ip6)| NodePortAddresses { ip, ip6 })
-}
-
-fn local_addresses(family: Family) -> impl Strategy<Value = LocalAddresses> {
-    let all: Vec<IpAddr> =
-        node_addresses().into_iter().filter(|addr| Family::of(*addr) == family).collect();
-    let count = all.len();
-    prop_oneof![
-        2 => Just(LocalAddresses::All),
-        1 => subsequence(all, 0..=count)
-            .prop_map(|some| LocalAddresses::These(some.into_iter().collect())),
-    ]
 }
 
 /// A packet, most likely one to somewhere interesting.

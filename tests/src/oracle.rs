@@ -6,10 +6,11 @@
 //! memory, so that a mistake over there has nothing to hide behind here.
 //!
 //! The rules are kube-proxy's (`pkg/proxy/topology.go`, `pkg/proxy/nftables`;
-//! KEP-1669, KEP-2086, KEP-2433, KEP-3015), plus our own for contests: the
-//! oldest Service keeps what two of them claim.
+//! KEP-1669, KEP-2086, KEP-2433, KEP-3015), plus our own for closeness and for
+//! contests: the oldest Service keeps what two of them claim.
 
 mod amounts;
+mod closeness;
 mod endpoints;
 mod flows;
 
@@ -103,13 +104,17 @@ impl Oracle<'_> {
         }
         match self.port_of(probe) {
             Some((service, port, Way::ClusterIp)) => return self.internal(service, port, probe),
+            // Nobody gave it its address, but it is asked as if it were a ClusterIP.
+            Some((service, port, Way::Elsewhere)) if service.is_entry => {
+                return self.internal(service, port, probe);
+            }
             Some((service, _, Way::Elsewhere)) if !self.lets_in(service, probe) => {
                 return Decision::Drop;
             }
             Some((service, port, _)) => return self.external(service, port, probe),
             None => {}
         }
-        let mut services = self.cluster.services().values();
+        let mut services = self.cluster.services().values().filter(|it| !it.is_entry);
         let is_node = self.facts.node_addresses.contains(&probe.destination);
         if !is_node && services.any(|it| it.cluster_ips.contains(&probe.destination)) {
             return Decision::Reject;
@@ -128,6 +133,7 @@ impl Oracle<'_> {
             |port: &ServicePort| port.proto == probe.proto && port.port.get() == probe.port;
         let own = |service: &Service, port: &ServicePort| {
             service.cluster_ips.contains(&probe.destination)
+                && !service.is_entry
                 && self.is_served(service, Family::of(probe.destination))
                 && is_port(port)
         };
@@ -173,8 +179,9 @@ impl Oracle<'_> {
     /// Whether an address from elsewhere leads to a Service: not if ClusterIPs
     /// come from there, and not in a family that the Service does not have.
     fn leads_to(&self, service: &Service, addr: IpAddr) -> bool {
-        let is_named =
-            service.load_balancer_ips.contains(&addr) || service.external_ips.contains(&addr);
+        let is_named = service.load_balancer_ips.contains(&addr)
+            || service.external_ips.contains(&addr)
+            || (service.is_entry && service.cluster_ips.contains(&addr));
         let could_be_a_cluster_ip = self.facts.service_cidrs.iter().any(|it| it.contains(addr));
         is_named && !could_be_a_cluster_ip && self.is_served(service, Family::of(addr))
     }
@@ -290,7 +297,7 @@ impl Oracle<'_> {
         let used = (asks_cluster && lists.cluster.contains(&target))
             || (asks_local && lists.local.contains(&target));
         let endpoints = self.endpoints(service, port, family);
-        used && endpoints.iter().any(|(known, it)| *known == target && self.is_here(it))
+        used && endpoints.iter().any(|known| known.target == target && self.is_here(known.endpoint))
     }
 
     /// The port of which this is true; of several Services' ports, that of the

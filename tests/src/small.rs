@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use closeby::compile::{Facts, LocalAddresses, NodePortAddresses};
 use closeby::model::{
-    Change, Endpoint, Hints, HostAddresses, Life, Node, NodeName, Note, PortName, Service,
-    ServiceName, ServicePort, Slice, SliceName, SlicePort, TrafficPolicy, Zone,
+    Change, Endpoint, Hints, HostAddresses, Life, Locality, Node, NodeName, Note, PortName,
+    Service, ServiceName, ServicePort, Slice, SliceName, SlicePort, TrafficPolicy, Zone,
 };
 use closeby_nft::{Family, L4Proto, Port, Prefix};
 use proptest::prelude::*;
@@ -24,7 +24,7 @@ pub fn facts(node: Option<&Node>, host: &HostAddresses) -> (Facts, Vec<Note>) {
         LocalAddresses::These(of_host.chain([address(family, 9, 1)]).collect())
     };
     let facts = Facts {
-        zone: node.and_then(|node| node.zone.clone()),
+        locality: node.map(|node| node.locality.clone()).unwrap_or_default(),
         node_port_addresses: NodePortAddresses { ip: local(Family::Ip), ip6: local(Family::Ip6) },
         ..Facts::new(NODE.into())
     };
@@ -117,6 +117,7 @@ pub fn slice(name: u8, six: bool, count: u8) -> Slice {
             port: port(8080),
         }],
         endpoints: (0..count).map(endpoint).collect(),
+        localities: Box::default(),
         triggered: None,
     }
 }
@@ -126,7 +127,10 @@ pub fn slice(name: u8, six: bool, count: u8) -> Slice {
 pub fn node(zone: u8) -> Node {
     Node {
         name: NodeName::from(NODE),
-        zone: Some(Zone::from(format!("zone-{zone}").as_str())),
+        locality: Locality {
+            zone: Some(Zone::from(format!("zone-{zone}").as_str())),
+            ..Locality::default()
+        },
         addresses: Family::BOTH.map(|family| address(family, 9, 1)).to_vec(),
         pod_cidrs: Vec::new(),
         is_leaving: false,

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use closeby::compile::{DetectLocal, Facts, LocalAddresses, NodePortAddresses};
-use closeby::model::{Change, Cluster, Dirty, Zone};
+use closeby::model::{Asked, Change, Cluster, Dirty, Locality, Slice, Zone};
 use closeby_nft::delta::diff;
 use closeby_nft::{Family, Prefix};
 use closeby_tests::clusters;
@@ -53,16 +53,17 @@ proptest! {
         same(&single, &bundled.next(&told, &of_bundle, &bundle))?;
     }
 
-    /// Only Services whose every endpoint has a hint ask for the zone, and
-    /// nothing but them is sent to the kernel.
+    /// Only Services that ask for closeness, or whose every endpoint has a hint, ask for
+    /// the zone, and nothing but them is sent to the kernel.
     #[test]
-    fn a_zone_matters_to_hinted_services_alone(
+    fn a_zone_matters_to_those_alone_who_ask(
         objects in clusters::objects(),
         facts in clusters::facts(),
         zone in select(vec![None, Some("za"), Some("zb"), Some("zc")]),
     ) {
         let cluster = clusters::cluster(&objects);
-        let moved = Facts { zone: zone.map(Zone::from), ..facts.clone() };
+        let locality = Locality { zone: zone.map(Zone::from), ..facts.locality.clone() };
+        let moved = Facts { locality, ..facts.clone() };
         let before = Made::at_once(&cluster, &Arc::new(facts));
         let after = before.next(&cluster, &Arc::new(moved), &Dirty::default());
         let mut changed = false;
@@ -73,7 +74,10 @@ proptest! {
             changed = true;
             let endpoints = cluster.slices_of(name).flat_map(|slice| &slice.endpoints);
             let hinted = endpoints.filter(|endpoint| endpoint.hints.zones.is_some());
-            prop_assert!(hinted.count() > 0, "{name} has no hint and is decided otherwise");
+            let asks = cluster.service(name).is_some_and(|service| {
+                service.closeness.strict.is_some() || cluster.asked(service) != Asked::Hints
+            });
+            prop_assert!(asks || hinted.count() > 0, "{name} is decided otherwise");
         }
         let delta = diff(before.ruleset(), after.ruleset());
         prop_assert!(changed || delta.is_empty(), "{delta:?}");
@@ -139,6 +143,11 @@ fn of_ipv4(change: Change) -> Option<Change> {
             (!service.cluster_ips.is_empty()).then_some(Change::Service(service))
         }
         Change::Slice(slice) => (slice.family == Family::Ip).then_some(Change::Slice(slice)),
+        Change::ServiceEntry(mut entry) => {
+            entry.service.cluster_ips.retain(IpAddr::is_ipv4);
+            entry.slices.retain(|slice| slice.family == Family::Ip);
+            (!entry.service.cluster_ips.is_empty()).then_some(Change::ServiceEntry(entry))
+        }
         other => Some(other),
     }
 }
@@ -182,13 +191,20 @@ fn in_ipv6(change: Change) -> Change {
             service.source_ranges.extend(ranges.map(|ranges| (Family::Ip6, ranges)));
             Change::Service(service)
         }
-        Change::Slice(mut slice) => {
-            slice.family = Family::Ip6;
-            slice.endpoints.iter_mut().for_each(|it| it.addr = translated(it.addr));
-            Change::Slice(slice)
+        Change::Slice(slice) => Change::Slice(slice_in_ipv6(slice)),
+        Change::ServiceEntry(mut entry) => {
+            entry.service.cluster_ips.iter_mut().for_each(|addr| *addr = translated(*addr));
+            entry.slices = entry.slices.into_iter().map(slice_in_ipv6).collect();
+            Change::ServiceEntry(entry)
         }
         other => other,
     }
+}
+
+fn slice_in_ipv6(mut slice: Slice) -> Slice {
+    slice.family = Family::Ip6;
+    slice.endpoints.iter_mut().for_each(|it| it.addr = translated(it.addr));
+    slice
 }
 
 fn facts_in_ipv6(facts: Facts) -> Facts {

@@ -77,7 +77,7 @@ fn generators_reach_everything() {
     assert_eq!(missing, Vec::<&str>::new(), "never drawn");
 }
 
-const REACHED: [&str; 43] = [
+const REACHED: [&str; 49] = [
     "contest",
     "inside a ServiceCIDR",
     "ClusterIp Drop",
@@ -96,14 +96,20 @@ const REACHED: [&str; 43] = [
     "ServiceCIDR: refused",
     "not_asked",
     "policy_local",
-    "node_hints",
-    "zone_hints",
-    "no_hints",
+    "hinted",
+    "endpoint_node",
+    "endpoint_zone",
+    "nearest",
+    "no_preference",
     "missing_hint",
     "node_without_zone",
-    "no_endpoint_for_zone",
-    "only_terminating",
-    "no_endpoints",
+    "no_endpoint_in_zone",
+    "strict",
+    "no_endpoint_within",
+    "terminating_only",
+    "no_endpoint",
+    "ServiceEntry Forward { reach: Cluster, masquerade: NotPods }",
+    "ServiceEntry Drop",
     "Pod to all as they are",
     "Pod to all masqueraded",
     "Pod to one itself",
@@ -390,6 +396,11 @@ fn name(change: &Change) -> String {
         Change::Service(service) => format!("service {}", service.name),
         Change::Slice(slice) => format!("slice {}", slice.name),
         Change::Node(node) => format!("node {}", node.name),
+        Change::Namespace(namespace) => format!("namespace {}", namespace.name),
+        Change::NamespaceGone(name) => format!("namespace {name}"),
+        Change::Locality(name, _) | Change::LocalityGone(name) => format!("locality {name}"),
+        Change::ServiceEntry(entry) => format!("entry {}", entry.service.name),
+        Change::ServiceEntryGone(name) => format!("entry {name}"),
         other => format!("{other:?}"),
     }
 }

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use closeby::compile::{Entry, Facts, Pool, Why, compile_all};
 use closeby::model::{
-    Change, Cluster, Endpoint, Hints, Life, PortName, Service, ServiceName, ServicePort, Slice,
-    SliceName, SlicePort, TrafficPolicy,
+    Change, Cluster, Endpoint, Hints, Life, Locality, PortName, Service, ServiceName, ServicePort,
+    Slice, SliceName, SlicePort, TrafficPolicy,
 };
 use closeby_nft::{Family, L4Proto, Port};
 use closeby_tests::oracle::Oracle;
@@ -91,9 +91,13 @@ const ROWS: &[Row] = &[
     row("eTP Local: node hints are not for the local list", "etp node-port", "a", &["here nodes=n2 zones=b", "nodes=n1 zones=a"], "1", "0"),
 ];
 
+/// Nobody asks for closeness, so that it does not matter whether anybody could.
 fn facts(row: &Row) -> Facts {
     Facts {
-        zone: (!row.zone.is_empty()).then(|| row.zone.into()),
+        locality: Locality {
+            zone: (!row.zone.is_empty()).then(|| row.zone.into()),
+            ..Locality::default()
+        },
         families: [Family::Ip].into(),
         ..Facts::new("n1".into())
     }
@@ -128,6 +132,7 @@ fn slice(row: &Row) -> Slice {
         family: Family::Ip,
         ports: vec![SlicePort { name: PortName::from(""), proto: L4Proto::Tcp, port: port(80) }],
         endpoints: endpoints.collect(),
+        localities: Box::default(),
         triggered: None,
     }
 }

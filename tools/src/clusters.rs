@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use closeby::compile::{DetectLocal, Facts, LocalAddresses, NodePortAddresses};
 use closeby::model::{
-    Change, Cluster, Endpoint, Hints, Kind, Life, Node, NodeName, PortName, Service, ServiceName,
-    ServicePort, Slice, SliceName, SlicePort, Zone,
+    Change, Cluster, Endpoint, Hints, Kind, Life, Locality, Node, NodeName, PortName, Service,
+    ServiceName, ServicePort, Slice, SliceName, SlicePort, Zone,
 };
 use closeby_nft::{Family, L4Proto, Port, Prefix};
 
@@ -38,7 +38,7 @@ impl Shape {
 #[must_use]
 pub fn facts() -> Arc<Facts> {
     Arc::new(Facts {
-        zone: Some(zone(0)),
+        locality: locality(0),
         detect_local: DetectLocal::Sources(vec![prefix("10.128.0.0/9"), prefix("fd10::/16")]),
         node_port_addresses: NodePortAddresses {
             ip: LocalAddresses::These([ip("192.0.2.1")].into()),
@@ -47,6 +47,10 @@ pub fn facts() -> Arc<Facts> {
         primary_addresses: [ip("192.0.2.1"), ip("fd00::1")].into(),
         ..Facts::new(node_name(0))
     })
+}
+
+fn locality(number: u32) -> Locality {
+    Locality { zone: Some(zone(number)), ..Locality::default() }
 }
 
 /// A cluster of this shape, told in full.
@@ -63,7 +67,7 @@ pub fn cluster(shape: Shape) -> Cluster {
 pub fn changes(shape: Shape) -> impl Iterator<Item = Change> {
     let node = Change::Node(Node {
         name: node_name(0),
-        zone: Some(zone(0)),
+        locality: locality(0),
         addresses: vec![ip("192.0.2.1"), ip("fd00::1")],
         pod_cidrs: Vec::new(),
         is_leaving: false,
@@ -105,6 +109,7 @@ pub fn slice(shape: Shape, index: u32, endpoints: u32) -> Slice {
             port: port(8080),
         }],
         endpoints: (0..endpoints).map(|slot| endpoint(shape, index, slot)).collect(),
+        localities: Box::default(),
         triggered: None,
     }
 }

@@ -58,7 +58,7 @@ pub fn of(service: &Service, facts: &Facts) -> Claim {
         })
     });
     let mut frontends = Vec::with_capacity(service.ports.len());
-    for &addr in service.cluster_ips.iter().filter(|addr| is_served(**addr, facts)) {
+    for &addr in service.cluster_ips.iter().filter(|addr| is_served(service, **addr, facts)) {
         frontends.extend(health_frontend(service, addr).map(|it| (it, external.clone())));
         for port in &service.ports {
             frontends.extend(self::frontends(service, addr, port, facts).map(|(frontend, way)| {
@@ -77,9 +77,12 @@ pub fn of(service: &Service, facts: &Facts) -> Claim {
 }
 
 /// Whether a ClusterIP is served here. One that is this node's own address is
-/// not: whatever else the node answers there would be refused.
-pub(super) fn is_served(cluster_ip: IpAddr, facts: &Facts) -> bool {
-    facts.families.contains(&Family::of(cluster_ip)) && !facts.node_addresses.contains(&cluster_ip)
+/// not: whatever else the node answers there would be refused. Nor is one of a
+/// ServiceEntry where ClusterIPs come from.
+pub(super) fn is_served(service: &Service, cluster_ip: IpAddr, facts: &Facts) -> bool {
+    facts.families.contains(&Family::of(cluster_ip))
+        && !facts.node_addresses.contains(&cluster_ip)
+        && !(service.is_entry && facts.is_in_service_cidr(cluster_ip))
 }
 
 /// Where the health of a Service is asked for, in the family of one of its
@@ -98,8 +101,9 @@ pub(super) fn frontends(
 ) -> impl Iterator<Item = (Frontend, Way)> {
     let ServicePort { proto, port: number, node_port, .. } = *port;
     let family = Family::of(cluster_ip);
-    let addrs = std::iter::once((cluster_ip, Way::ClusterIp))
-        .chain(external_addrs(service, cluster_ip, facts));
+    let own = if service.is_entry { Way::ServiceEntry } else { Way::ClusterIp };
+    let addrs =
+        std::iter::once((cluster_ip, own)).chain(external_addrs(service, cluster_ip, facts));
     let node_port = node_port.map(|port| Frontend::NodePort { family, proto, port });
     addrs
         .map(move |(addr, way)| (Frontend::Address { addr, proto, port: number }, way))

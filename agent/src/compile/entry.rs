@@ -14,7 +14,7 @@ use super::plan::{
     Entry, Frontend, Masquerade, Pool, PortPlan, Reach, Served, ServicePlan, Serving, Sticky, Way,
 };
 use super::pool::{self, Candidate};
-use super::select;
+use super::select::{self, Wish};
 use crate::model::{Cluster, Note, ObjectRef, Service, ServiceName, ServicePort, TrafficPolicy};
 
 /// The most endpoints drawn from for one port in one family: their count is
@@ -36,8 +36,10 @@ pub fn service_plan(
     let mut notes = Vec::new();
     let mut ports = Vec::new();
     let mut health = BTreeSet::new();
+    let wish = Wish::of(service, cluster, facts);
     notes.extend(of_the_node(service, facts));
-    for &addr in service.cluster_ips.iter().filter(|it| claims::is_served(**it, facts)) {
+    notes.extend(of_services(service, facts));
+    for &addr in service.cluster_ips.iter().filter(|it| claims::is_served(service, **it, facts)) {
         let family = Family::of(addr);
         notes.extend(from_elsewhere(service, addr, facts));
         if let Some(frontend) = claims::health_frontend(service, addr) {
@@ -54,9 +56,10 @@ pub fn service_plan(
             let slices = cluster.slices_of(&service.name);
             let candidates = pool::candidates(slices, family, &port.name, port.proto, facts);
             let frontends: Vec<_> = claims::frontends(service, addr, port, facts).collect();
-            let is_exposed = frontends.iter().any(|(_, way)| *way != Way::ClusterIp);
-            let decided = Decided::of(service, is_exposed, &candidates, facts);
-            let mut plan = decided.plan(port, family, &candidates);
+            let is_own = |way| matches!(way, Way::ClusterIp | Way::ServiceEntry);
+            let is_exposed = frontends.iter().any(|(_, way)| !is_own(*way));
+            let decided = Decided::of(service, is_exposed, &candidates, &wish);
+            let mut plan = decided.plan(port, family, &candidates, &wish);
             for (frontend, way) in frontends {
                 match claims.rival(&frontend, &service.name) {
                     Some(owner) => {
@@ -103,7 +106,7 @@ impl Decided {
         service: &Service,
         is_exposed: bool,
         candidates: &[Candidate<'_>],
-        facts: &Facts,
+        wish: &Wish<'_>,
     ) -> Self {
         let (internal, external) = (service.internal_policy, service.external_policy);
         // Traffic from outside under Local still needs the cluster's pool:
@@ -117,7 +120,7 @@ impl Decided {
             external,
             any_usable: select::any_usable(candidates),
             cluster: if asks_cluster {
-                limited(select::cluster_pool(candidates, facts), most)
+                limited(select::cluster_pool(candidates, wish), most)
             } else {
                 select::not_asked()
             },
@@ -129,7 +132,13 @@ impl Decided {
         }
     }
 
-    fn plan(&self, port: &ServicePort, family: Family, candidates: &[Candidate<'_>]) -> PortPlan {
+    fn plan(
+        &self,
+        port: &ServicePort,
+        family: Family,
+        candidates: &[Candidate<'_>],
+        wish: &Wish<'_>,
+    ) -> PortPlan {
         let on_node = candidates.iter().filter(|candidate| candidate.on_node);
         let reachable = on_node.map(|candidate| candidate.backend).filter(|backend| {
             [&self.cluster, &self.local]
@@ -146,7 +155,7 @@ impl Decided {
             cluster: self.cluster.clone(),
             local: self.local.clone(),
             serving: match port.proto {
-                L4Proto::Udp => select::serving(candidates),
+                L4Proto::Udp => select::serving(candidates, wish),
                 L4Proto::Tcp | L4Proto::Sctp => Serving::default(),
             },
         }
@@ -156,10 +165,18 @@ impl Decided {
         if !self.any_usable {
             return Entry::Reject;
         }
-        let cluster = |masquerade| Entry::Forward { reach: Reach::Cluster, masquerade };
+        // What is strict leaves nothing where others have endpoints; those of policy Local are
+        // this node's, which it never leaves out.
+        let is_strict = self.cluster.backends.is_empty();
+        let cluster = |masquerade| match is_strict {
+            false => Entry::Forward { reach: Reach::Cluster, masquerade },
+            true => Entry::Drop,
+        };
         match (way, self.internal, self.external) {
-            (Way::ClusterIp, TrafficPolicy::Cluster, _) => cluster(Masquerade::NotPods),
-            (Way::ClusterIp, TrafficPolicy::Local, _) => {
+            (Way::ClusterIp | Way::ServiceEntry, TrafficPolicy::Cluster, _) => {
+                cluster(Masquerade::NotPods)
+            }
+            (Way::ClusterIp | Way::ServiceEntry, TrafficPolicy::Local, _) => {
                 if self.local.backends.is_empty() {
                     Entry::Drop
                 } else {
@@ -170,7 +187,11 @@ impl Decided {
                 cluster(Masquerade::All)
             }
             (Way::LoadBalancer | Way::ExternalIp | Way::NodePort, _, TrafficPolicy::Local) => {
-                Entry::ByOrigin
+                if is_strict {
+                    Entry::Drop
+                } else {
+                    Entry::ByOrigin
+                }
             }
         }
     }
@@ -205,6 +226,16 @@ fn of_the_node(service: &Service, facts: &Facts) -> impl Iterator<Item = Note> {
              Give it a ClusterIP that nobody has"
         );
         note(service, "spec.clusterIPs".to_owned(), problem)
+    })
+}
+
+/// Notes on the addresses of a ServiceEntry that are for Services.
+fn of_services(service: &Service, facts: &Facts) -> impl Iterator<Item = Note> {
+    let own = service.cluster_ips.iter().filter(|_| service.is_entry);
+    own.filter(|addr| facts.is_in_service_cidr(**addr)).map(|addr| {
+        let problem =
+            format!("{addr} lies inside a ServiceCIDR, so it is for ClusterIPs alone; not served");
+        note(service, "spec.addresses".to_owned(), problem)
     })
 }
 
@@ -281,6 +312,7 @@ fn field(way: Way, index: usize) -> String {
         Way::ClusterIp => format!("spec.ports[{index}].port"),
         Way::LoadBalancer => "status.loadBalancer.ingress".to_owned(),
         Way::ExternalIp => "spec.externalIPs".to_owned(),
+        Way::ServiceEntry => format!("spec.ports[{index}].number"),
         Way::NodePort => format!("spec.ports[{index}].nodePort"),
     }
 }
@@ -292,7 +324,9 @@ fn lost(
     owner: &ServiceName,
 ) -> Note {
     let order = match way {
-        Way::LoadBalancer | Way::ExternalIp => "a ClusterIP, then the oldest, then the least UID",
+        Way::LoadBalancer | Way::ExternalIp | Way::ServiceEntry => {
+            "a ClusterIP, then the oldest, then the least UID"
+        }
         Way::ClusterIp | Way::NodePort => "the oldest, then the least UID",
     };
     let problem = format!(
@@ -344,6 +378,7 @@ mod tests {
                 family: Family::Ip,
                 ports: vec![SlicePort { name: name.clone(), proto, port }],
                 endpoints: numbers.iter().map(endpoint).collect(),
+                localities: Box::default(),
                 triggered: None,
             }));
         }

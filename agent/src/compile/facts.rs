@@ -7,15 +7,17 @@ use std::net::IpAddr;
 use closeby_nft::statement::Interfaces;
 use closeby_nft::{Family, Prefix};
 
-use crate::model::{NodeName, Note, ObjectRef, Zone};
+use crate::model::{Locality, NodeName, Note, ObjectRef};
 
 /// The node and its settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
     /// This node.
     pub node: NodeName,
-    /// Its zone, if it has one.
-    pub zone: Option<Zone>,
+    /// Where it is, as far as its Node says.
+    pub locality: Locality,
+    /// What endpoints are chosen by, besides policies.
+    pub topology: Topology,
     /// Families to program; a kernel without IPv6 has one.
     pub families: BTreeSet<Family>,
     /// How traffic of this node's pods is told from other traffic.
@@ -49,7 +51,8 @@ impl Facts {
     pub fn new(node: NodeName) -> Self {
         Self {
             node,
-            zone: None,
+            locality: Locality::default(),
+            topology: Topology::default(),
             families: Family::BOTH.into(),
             detect_local: DetectLocal::Unknown,
             masquerade_all: false,
@@ -110,6 +113,17 @@ impl Facts {
     pub fn is_in_service_cidr(&self, addr: IpAddr) -> bool {
         self.service_cidrs.iter().any(|cidr| cidr.contains(addr))
     }
+}
+
+/// What endpoints are chosen by, besides policies (`--topology`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Topology {
+    /// What is asked for by any means, and where hints are not whole the endpoints' own node and
+    /// zone.
+    #[default]
+    Closest,
+    /// Hints alone, all or nothing, as kube-proxy does.
+    Hints,
 }
 
 /// How traffic of this node's pods is recognised (`detectLocalMode`).

@@ -80,6 +80,7 @@ mod tests {
             family: Family::of(endpoints[0].addr),
             ports: ports.iter().map(port).collect(),
             endpoints,
+            localities: Box::default(),
             triggered: None,
         })
     }

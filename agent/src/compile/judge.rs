@@ -79,7 +79,9 @@ fn source_faults(served: &Served) -> impl Iterator<Item = &'static str> {
     let sources = served.sources.as_deref();
     let is_open = |prefix: &Prefix| prefix.is_empty();
     let fault = match served.way {
-        Way::ClusterIp | Way::ExternalIp | Way::NodePort if sources.is_some() => {
+        Way::ClusterIp | Way::ExternalIp | Way::ServiceEntry | Way::NodePort
+            if sources.is_some() =>
+        {
             Some("restricts what is not the load balancer's")
         }
         _ if sources.is_some_and(|sources| !sources.is_sorted_by(|a, b| a < b)) => {

@@ -17,16 +17,19 @@ pub mod numbers;
 pub mod plan;
 pub mod pool;
 pub mod select;
+pub mod why;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-pub use facts::{DetectLocal, Facts, LocalAddresses, MarkBit, NodePortAddresses};
+pub use facts::{DetectLocal, Facts, LocalAddresses, MarkBit, NodePortAddresses, Topology};
 pub use health::HealthPort;
 pub use plan::{
     Backend, Entry, Frontend, Generation, Masquerade, NodePlan, Pool, PortPlan, Reach, Served,
-    ServicePlan, Serving, Sticky, Way, Why,
+    ServicePlan, Serving, Sticky, Way,
 };
+
+pub use why::{Nearest, Tier, Why};
 
 use crate::model::{Cluster, Dirty, Service, ServiceName};
 

@@ -16,7 +16,8 @@ use serde::Serialize;
 use super::claims::Claims;
 use super::facts::Facts;
 use super::health::HealthPort;
-use crate::model::{NodeName, Note, PortName, ServiceName, Zone};
+use super::why::Why;
+use crate::model::{Note, PortName, ServiceName};
 
 /// Counts the plans of one run of the agent. 0 is the empty one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -171,6 +172,8 @@ pub enum Way {
     LoadBalancer,
     /// `spec.externalIPs`.
     ExternalIp,
+    /// An address of a ServiceEntry.
+    ServiceEntry,
     /// `spec.ports[].nodePort`.
     NodePort,
 }
@@ -281,84 +284,5 @@ pub struct Backend {
 impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         SocketAddr::new(self.addr, self.port.get()).fmt(f)
-    }
-}
-
-/// Why a pool holds what it holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Why {
-    /// No traffic is under this policy.
-    NotAsked,
-    /// The policy is Local: endpoints of this node.
-    PolicyLocal,
-    /// Every endpoint has a hint for nodes, and some name this one.
-    NodeHints(NodeName),
-    /// Every endpoint has a hint for zones, and some name this node's.
-    ZoneHints(Zone),
-    /// No endpoint has a hint: nobody asked for closeness.
-    NoHints,
-    /// Some endpoint lacks a hint, so that none is obeyed (KEP-2433).
-    MissingHint(Backend),
-    /// All have hints, but this node has no zone.
-    NodeWithoutZone,
-    /// All have hints, but none names this node's zone.
-    NoneForZone(Zone),
-    /// No endpoint is ready: those that terminate and still serve.
-    OnlyTerminating,
-    /// The policy is Local, and only other nodes have endpoints.
-    NoneOnNode,
-    /// There is no endpoint to use.
-    NoEndpoints,
-}
-
-/// What [`Why`] says, as a word for metrics and programs.
-impl Why {
-    /// The word.
-    #[must_use]
-    pub fn word(&self) -> &'static str {
-        match self {
-            Self::NotAsked => "not_asked",
-            Self::PolicyLocal => "policy_local",
-            Self::NodeHints(_) => "node_hints",
-            Self::ZoneHints(_) => "zone_hints",
-            Self::NoHints => "no_hints",
-            Self::MissingHint(_) => "missing_hint",
-            Self::NodeWithoutZone => "node_without_zone",
-            Self::NoneForZone(_) => "no_endpoint_for_zone",
-            Self::OnlyTerminating => "only_terminating",
-            Self::NoneOnNode => "no_local_endpoint",
-            Self::NoEndpoints => "no_endpoints",
-        }
-    }
-}
-
-impl fmt::Display for Why {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotAsked => f.write_str("no traffic is under this policy"),
-            Self::PolicyLocal => f.write_str("the traffic policy is Local: endpoints of this node"),
-            Self::NodeHints(node) => write!(f, "every endpoint has a node hint: those for {node}"),
-            Self::ZoneHints(zone) => write!(f, "every endpoint has a zone hint: those for {zone}"),
-            Self::NoHints => f.write_str("no endpoint has a hint: all of the cluster"),
-            Self::MissingHint(backend) => {
-                write!(
-                    f,
-                    "endpoint {backend} has no hint, so hints are ignored: all of the cluster"
-                )
-            }
-            Self::NodeWithoutZone => {
-                f.write_str("this node has no zone label, so hints are ignored: all of the cluster")
-            }
-            Self::NoneForZone(zone) => {
-                write!(f, "no endpoint is hinted for {zone}: all of the cluster")
-            }
-            Self::OnlyTerminating => {
-                f.write_str("no endpoint is ready: those that terminate and still serve")
-            }
-            Self::NoneOnNode => f.write_str(
-                "the traffic policy is Local: other nodes have endpoints, this one has none",
-            ),
-            Self::NoEndpoints => f.write_str("no endpoint is ready or serving"),
-        }
     }
 }

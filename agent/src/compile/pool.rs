@@ -6,7 +6,7 @@ use closeby_nft::{Family, L4Proto};
 
 use super::facts::Facts;
 use super::plan::Backend;
-use crate::model::{Endpoint, Hints, Life, PortName, Slice};
+use crate::model::{Endpoint, Life, Locality, PortName, Slice};
 
 /// An endpoint that may be chosen.
 #[derive(Clone, Copy, Debug)]
@@ -17,8 +17,10 @@ pub struct Candidate<'a> {
     pub life: Life,
     /// Whether it is on this node.
     pub on_node: bool,
-    /// For whom it is meant.
-    pub hints: &'a Hints,
+    /// What else its slice says of it.
+    pub endpoint: &'a Endpoint,
+    /// Where it is, if its slice says that itself.
+    pub locality: Option<&'a Locality>,
 }
 
 /// The endpoints of a port, ordered by address and port.
@@ -39,11 +41,13 @@ pub fn candidates<'a>(
     for slice in slices.filter(|slice| slice.family == family) {
         for port in slice.ports.iter().filter(|port| port.name == *name && port.proto == proto) {
             found.reserve(slice.endpoints.len());
-            found.extend(slice.endpoints.iter().map(|endpoint| Candidate {
+            let endpoints = slice.endpoints.iter().enumerate();
+            found.extend(endpoints.map(|(place, endpoint)| Candidate {
                 backend: Backend { addr: endpoint.addr, port: port.port },
                 life: endpoint.life,
                 on_node: is_on_node(endpoint, facts),
-                hints: &endpoint.hints,
+                endpoint,
+                locality: slice.localities.get(place),
             }));
         }
     }

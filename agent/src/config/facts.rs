@@ -32,7 +32,8 @@ pub fn facts(
     }
     let facts = Facts {
         node: name.clone(),
-        zone: node.and_then(|node| node.zone.clone()),
+        locality: node.map(|node| node.locality.clone()).unwrap_or_default(),
+        topology: settings.topology,
         families: families.clone(),
         detect_local: site.detect_local(&settings.detect_local),
         masquerade_all: settings.masquerade_all,

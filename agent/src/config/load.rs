@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::flags::Given;
 use super::values::Origin;
 use super::{ConfigError, Settings};
+use crate::compile::Topology;
 
 /// A larger file is not a configuration.
 const FILE_MAX_BYTES: u64 = 1024 * 1024;
@@ -20,6 +21,8 @@ pub struct Sources {
     pub flags: Vec<Given>,
     /// closeby's own `--drop-martian-loopback`; it counts beside a file.
     pub drop_martian_loopback: bool,
+    /// closeby's own `--topology`, likewise.
+    pub topology: Topology,
 }
 
 impl Sources {
@@ -29,8 +32,9 @@ impl Sources {
     ///
     /// If the file cannot be read, or what [`Settings::read`] says.
     pub fn load(&self) -> Result<Settings, ConfigError> {
-        let drop_martian_loopback = self.drop_martian_loopback;
-        self.configured().map(|configured| Settings { drop_martian_loopback, ..configured })
+        let Self { drop_martian_loopback, topology, .. } = *self;
+        let configured = self.configured()?;
+        Ok(Settings { drop_martian_loopback, topology, ..configured })
     }
 
     /// What kube-proxy's file and flags say.

@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use closeby_nft::{Family, Name, Prefix};
 
-use crate::compile::MarkBit;
+use crate::compile::{MarkBit, Topology};
 use crate::model::{NodeName, quoted, read_prefix};
 
 pub use conntrack::Conntrack;
@@ -92,6 +92,8 @@ pub struct Settings {
     /// Whether new connections from elsewhere to loopback addresses of this node
     /// are dropped; of no key of kube-proxy's.
     pub drop_martian_loopback: bool,
+    /// What endpoints are chosen by; of no key of kube-proxy's.
+    pub topology: Topology,
     /// How likely this process is to be ended for want of memory
     /// (`oomScoreAdj`), from -1000 (never) to 1000.
     pub oom_score: i64,
@@ -144,6 +146,7 @@ impl Default for Settings {
             conntrack: Conntrack::default(),
             allow_external_ips: true,
             drop_martian_loopback: false,
+            topology: Topology::default(),
             oom_score: OOM_SCORE,
             remarks: Vec::new(),
         }
@@ -228,6 +231,7 @@ impl Settings {
             conntrack: Conntrack::of(values)?,
             allow_external_ips: gates::is_on(values, gates::EXTERNAL_IPS),
             drop_martian_loopback: false,
+            topology: Topology::default(),
             oom_score: oom_score(values)?,
             remarks,
         })

@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::compile::{DetectLocal, Facts, LocalAddresses, NodePortAddresses};
-use crate::model::{HostAddresses, Node, Note, Zone};
+use crate::compile::{DetectLocal, Facts, LocalAddresses, NodePortAddresses, Topology};
+use crate::model::{HostAddresses, Locality, Node, Note, Zone};
 
 const HEAD: &str = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n";
 
@@ -90,6 +90,7 @@ fn takes_what_is_set() {
             conntrack: Conntrack { min: 0, ..Conntrack::default() },
             allow_external_ips: false,
             drop_martian_loopback: false,
+            topology: Topology::Closest,
             oom_score: 0,
             bind_address_hard_fail: true,
             logging: Logging { format: LogFormat::Json, level: LogLevel::Debug },
@@ -497,7 +498,7 @@ fn site(settings: &Settings, node: Option<&Node>) -> (Facts, Vec<Note>) {
 fn node(addresses: &[&str]) -> Node {
     Node {
         name: "node-a".into(),
-        zone: Some(Zone::from("zone-a")),
+        locality: Locality { zone: Some(Zone::from("zone-a")), ..Locality::default() },
         addresses: addresses.iter().map(|addr| addr.parse().unwrap()).collect(),
         pod_cidrs: ["10.1.0.0/24", "fd01::/64", "10.2.0.0/24"]
             .map(|cidr| cidr.parse().unwrap())
@@ -515,7 +516,7 @@ fn pods_are_told_by_the_mode() {
     let told = |detect_local| {
         let settings = Settings { detect_local, ..Settings::default() };
         let (facts, told) = site(&settings, Some(&node(&["192.168.0.1", "fd00::1"])));
-        assert_eq!(facts.zone, Some(Zone::from("zone-a")));
+        assert_eq!(facts.locality.zone, Some(Zone::from("zone-a")));
         (facts.detect_local, notes(&told))
     };
     let prefix = |text: &str| text.parse::<Prefix>().unwrap();
@@ -584,7 +585,10 @@ fn node_ports_are_served_where_it_is_said() {
 #[test]
 fn without_a_node_there_are_facts_all_the_same() {
     let (facts, told) = site(&Settings::default(), None);
-    assert_eq!((facts.zone, facts.node_port_addresses), (None, NodePortAddresses::ALL_LOCAL));
+    assert_eq!(
+        (facts.locality.zone, facts.node_port_addresses),
+        (None, NodePortAddresses::ALL_LOCAL)
+    );
     assert!(
         notes(&told).starts_with(
             "Node node-a: there is no such Node; its zone and addresses are unknown; NodePorts \

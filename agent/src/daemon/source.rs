@@ -30,6 +30,8 @@ pub enum Source {
         guard: Option<Guard>,
         /// The taint to remove from this node once it serves.
         startup_taint: Option<String>,
+        /// Whether it may be asked where all Nodes are, and what Namespaces prefer.
+        by_locality: bool,
     },
 }
 
@@ -50,10 +52,11 @@ impl Source {
                 read_folder(Folder::open(path, admission.clone())?, once, way)?;
                 Ok(Recorder::silent())
             }
-            Self::Api { access, guard, startup_taint } => {
+            Self::Api { access, guard, startup_taint, by_locality } => {
                 let (node, admission) = (node.clone(), admission.clone());
                 let startup_taint = startup_taint.clone();
-                let wanted = Wanted { node, admission, guard: *guard, records, startup_taint };
+                let (guard, by_locality) = (*guard, *by_locality);
+                let wanted = Wanted { node, admission, guard, records, startup_taint, by_locality };
                 let mut outbox = Outbox { events: way.events, texts: Texts::default() };
                 let on_told = move |told| outbox.pass_on(told);
                 Ok(api::start(access.clone(), wanted, &way.on_panic, on_told)?)

@@ -3,10 +3,13 @@
 use std::fmt;
 
 use super::host::HostAddresses;
-use super::name::{NodeName, ServiceCidrName, ServiceName, SliceName};
+use super::locality::Locality;
+use super::name::{NamespaceName, NodeName, ServiceCidrName, ServiceName, SliceName};
+use super::namespace::Namespace;
 use super::node::Node;
 use super::service::Service;
 use super::service_cidr::ServiceCidr;
+use super::service_entry::ServiceEntry;
 use super::slice::Slice;
 
 /// One validated fact; its bad parts became notes before it was built.
@@ -30,6 +33,18 @@ pub enum Change {
     ServiceCidr(ServiceCidr),
     /// A ServiceCIDR is gone.
     ServiceCidrGone(ServiceCidrName),
+    /// A ServiceEntry is there, or changed.
+    ServiceEntry(ServiceEntry),
+    /// A ServiceEntry is gone, or is none that is served.
+    ServiceEntryGone(ServiceName),
+    /// Where a Node is, of which nothing else is told.
+    Locality(NodeName, Locality),
+    /// A Node whose place was told is gone.
+    LocalityGone(NodeName),
+    /// A Namespace is there, or changed.
+    Namespace(Namespace),
+    /// A Namespace is gone.
+    NamespaceGone(NamespaceName),
     /// All objects of a kind that exist have been told.
     Listed(Kind),
 }
@@ -45,11 +60,25 @@ pub enum Kind {
     Node,
     /// ServiceCIDRs.
     ServiceCidr,
+    /// Namespaces.
+    Namespace,
+    /// ServiceEntries.
+    ServiceEntry,
+    /// Where all Nodes are.
+    Locality,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Service, Self::Slice, Self::Node, Self::ServiceCidr];
+    pub const ALL: [Self; 7] = [
+        Self::Service,
+        Self::Slice,
+        Self::Node,
+        Self::ServiceCidr,
+        Self::Namespace,
+        Self::ServiceEntry,
+        Self::Locality,
+    ];
 
     /// Its name in the API.
     #[must_use]
@@ -59,13 +88,16 @@ impl Kind {
             Self::Slice => "EndpointSlice",
             Self::Node => "Node",
             Self::ServiceCidr => "ServiceCIDR",
+            Self::Namespace => "Namespace",
+            Self::ServiceEntry => "ServiceEntry",
+            Self::Locality => "Node (where it is)",
         }
     }
 
     /// Whether its objects belong to a namespace.
     #[must_use]
     pub fn is_namespaced(self) -> bool {
-        matches!(self, Self::Service | Self::Slice)
+        matches!(self, Self::Service | Self::Slice | Self::ServiceEntry)
     }
 }
 

@@ -11,11 +11,15 @@ use std::time::Duration;
 use closeby_nft::{Family, Prefix};
 
 use super::change::{Change, Kind};
+use super::closeness::{Annotation, Asked, Strict};
 use super::host::HostAddresses;
-use super::name::{NodeName, ServiceCidrName, ServiceName, SliceName};
+use super::locality::Locality;
+use super::name::{NamespaceName, NodeName, ServiceCidrName, ServiceName, SliceName};
+use super::namespace::Namespace;
 use super::node::Node;
 use super::service::Service;
 use super::service_cidr::ServiceCidr;
+use super::service_entry::ServiceEntry;
 use super::slice::Slice;
 
 /// Ground state as one node sees it.
@@ -29,6 +33,10 @@ pub struct Cluster {
     /// deletion may come without one.
     slice_service: BTreeMap<SliceName, ServiceName>,
     nodes: BTreeMap<NodeName, Node>,
+    /// Where Nodes are, other than those above.
+    localities: BTreeMap<NodeName, Locality>,
+    /// Those that ask for something.
+    namespaces: BTreeMap<NamespaceName, Annotation>,
     host: HostAddresses,
     service_cidrs: BTreeMap<ServiceCidrName, ServiceCidr>,
     listed: BTreeSet<Kind>,
@@ -92,16 +100,36 @@ impl Cluster {
             }
             Change::Slice(slice) => self.put_slice(slice, &mut dirty),
             Change::SliceGone(name) => self.remove_slice(&name, &mut dirty),
-            Change::Node(node) => {
-                if self.nodes.get(&node.name) != Some(&node) {
-                    dirty.nodes.insert(node.name.clone());
-                    self.nodes.insert(node.name.clone(), node);
-                }
-            }
+            Change::Node(node) => self.put_node(node, &mut dirty),
             Change::NodeGone(name) => {
+                let before = self.locality(&name).cloned();
                 if self.nodes.remove(&name).is_some() {
+                    self.moved(&name, before.as_ref(), &mut dirty);
                     dirty.nodes.insert(name);
                 }
+            }
+            Change::ServiceEntry(entry) => self.put_entry(entry, &mut dirty),
+            Change::ServiceEntryGone(name) => {
+                self.keep_slices(&name, &[], &mut dirty);
+                if self.services.remove(&name).is_some() {
+                    dirty.services.insert(name);
+                }
+            }
+            Change::Locality(name, locality) => {
+                let before = self.locality(&name).cloned();
+                self.localities.insert(name.clone(), locality);
+                self.moved(&name, before.as_ref(), &mut dirty);
+            }
+            Change::LocalityGone(name) => {
+                let before = self.locality(&name).cloned();
+                self.localities.remove(&name);
+                self.moved(&name, before.as_ref(), &mut dirty);
+            }
+            Change::Namespace(Namespace { name, annotation }) => {
+                self.put_annotation(&name, annotation, &mut dirty);
+            }
+            Change::NamespaceGone(name) => {
+                self.put_annotation(&name, Annotation::Absent, &mut dirty);
             }
             Change::Host(addresses) => {
                 dirty.host = self.host != addresses;
@@ -162,6 +190,24 @@ impl Cluster {
         &self.nodes
     }
 
+    /// Where a Node is, if that is known.
+    #[must_use]
+    pub fn locality(&self, node: &NodeName) -> Option<&Locality> {
+        self.nodes.get(node).map(|node| &node.locality).or_else(|| self.localities.get(node))
+    }
+
+    /// How close the endpoints of a Service are to be.
+    #[must_use]
+    pub fn asked(&self, service: &Service) -> Asked {
+        Asked::of(service.closeness, self.annotation(&service.name.namespace))
+    }
+
+    /// What a Namespace prefers for its Services.
+    #[must_use]
+    pub fn annotation(&self, namespace: &str) -> Annotation {
+        self.namespaces.get(namespace).copied().unwrap_or_default()
+    }
+
     /// The addresses of this host.
     #[must_use]
     pub fn host(&self) -> &HostAddresses {
@@ -178,6 +224,70 @@ impl Cluster {
         if self.services.get(&service.name).is_none_or(|known| **known != service) {
             dirty.services.insert(service.name.clone());
             self.services.insert(service.name.clone(), Arc::new(service));
+        }
+    }
+
+    fn put_entry(&mut self, entry: ServiceEntry, dirty: &mut Dirty) {
+        let ServiceEntry { service, slices } = entry;
+        self.keep_slices(&service.name, &slices, dirty);
+        self.put_service(service, dirty);
+        for slice in slices {
+            self.put_slice(slice, dirty);
+        }
+    }
+
+    /// Takes away the slices of a ServiceEntry but for these.
+    fn keep_slices(&mut self, service: &ServiceName, kept: &[Slice], dirty: &mut Dirty) {
+        let is_gone = |name: &SliceName| kept.iter().all(|kept| kept.name != *name);
+        let known = self.slices_of(service).map(|slice| slice.name.clone());
+        for name in known.filter(is_gone).collect::<Vec<_>>() {
+            self.remove_slice(&name, dirty);
+        }
+    }
+
+    fn put_node(&mut self, node: Node, dirty: &mut Dirty) {
+        if self.nodes.get(&node.name) == Some(&node) {
+            return;
+        }
+        let name = node.name.clone();
+        let before = self.locality(&name).cloned();
+        self.nodes.insert(name.clone(), node);
+        self.moved(&name, before.as_ref(), dirty);
+        dirty.nodes.insert(name);
+    }
+
+    /// A Node may be elsewhere than before: so are its endpoints, for Services that look.
+    fn moved(&self, name: &NodeName, before: Option<&Locality>, dirty: &mut Dirty) {
+        if self.locality(name) == before {
+            return;
+        }
+        let is_there = |slice: &Slice| {
+            slice.endpoints.iter().any(|endpoint| endpoint.node.as_ref() == Some(name))
+        };
+        for (service, known) in &self.services {
+            let looks = matches!(self.asked(known), Asked::Ladder(_))
+                || known.closeness.strict == Some(Strict::Region);
+            if looks && self.slices_of(service).any(is_there) {
+                dirty.services.insert(service.clone());
+            }
+        }
+    }
+
+    /// A Namespace asks for this from now on.
+    fn put_annotation(&mut self, name: &NamespaceName, annotation: Annotation, dirty: &mut Dirty) {
+        let before = match annotation {
+            Annotation::Absent => self.namespaces.remove(name),
+            said => self.namespaces.insert(name.clone(), said),
+        };
+        if before.unwrap_or_default() == annotation {
+            return;
+        }
+        let first = ServiceName::new(name.as_str(), "");
+        let own = self.services.range(first..);
+        for (service, known) in own.take_while(|(own, _)| *own.namespace == *name.as_str()) {
+            if known.closeness.annotation == Annotation::Absent {
+                dirty.services.insert(service.clone());
+            }
         }
     }
 

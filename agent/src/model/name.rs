@@ -75,6 +75,22 @@ text_name!(
     Zone
 );
 text_name!(
+    /// A Namespace's `metadata.name`.
+    NamespaceName
+);
+text_name!(
+    /// A value of `topology.kubernetes.io/region`; never empty.
+    Region
+);
+text_name!(
+    /// A value of `topology.istio.io/subzone`; never empty.
+    Subzone
+);
+text_name!(
+    /// A value of `topology.istio.io/network`; never empty.
+    Network
+);
+text_name!(
     /// A port's name in a Service and in its slices; empty when it has none.
     PortName
 );

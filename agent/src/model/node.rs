@@ -4,15 +4,16 @@ use std::net::IpAddr;
 
 use closeby_nft::Prefix;
 
-use super::name::{NodeName, Zone};
+use super::locality::Locality;
+use super::name::NodeName;
 
 /// A Node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
     /// Its name.
     pub name: NodeName,
-    /// Label `topology.kubernetes.io/zone`, unless absent or empty.
-    pub zone: Option<Zone>,
+    /// Where it is, by its labels.
+    pub locality: Locality,
     /// `status.addresses` of type InternalIP, then ExternalIP, in order.
     pub addresses: Vec<IpAddr>,
     /// `spec.podCIDRs`.

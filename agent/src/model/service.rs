@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use closeby_nft::{Family, L4Proto, Port, Prefix};
 
+use super::closeness::Closeness;
 use super::name::{PortName, ServiceName};
 
 /// Which endpoints a class of traffic may use
@@ -52,6 +53,11 @@ pub struct Service {
     pub health_check_node_port: Option<Port>,
     /// `spec.sessionAffinity: ClientIP`.
     pub affinity: Option<Affinity>,
+    /// How close its endpoints are to be.
+    pub closeness: Closeness,
+    /// Whether it is made of a ServiceEntry: then nobody gave it its `cluster_ips`, which count
+    /// for less than other Services' own, and what it does not serve there is the network's.
+    pub is_entry: bool,
 }
 
 impl Service {
@@ -72,6 +78,8 @@ impl Service {
             external_policy: TrafficPolicy::Cluster,
             health_check_node_port: None,
             affinity: None,
+            closeness: Closeness::default(),
+            is_entry: false,
         }
     }
 }

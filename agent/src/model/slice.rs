@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use closeby_nft::{Family, L4Proto, Port};
 
+use super::locality::Locality;
 use super::name::{NodeName, PortName, ServiceName, SliceName, Zone};
 
 /// Some endpoints of one Service. All its endpoints have all its ports.
@@ -21,6 +22,9 @@ pub struct Slice {
     pub ports: Vec<SlicePort>,
     /// `endpoints`, in the order written.
     pub endpoints: Vec<Endpoint>,
+    /// Where each of them is, if they say that themselves (ServiceEntry) and it is not their
+    /// Nodes that do; empty otherwise.
+    pub localities: Box<[Locality]>,
     /// When what it tells of came about, since 1970 (annotation
     /// `endpoints.kubernetes.io/last-change-trigger-time`).
     pub triggered: Option<Duration>,
@@ -30,12 +34,13 @@ impl Slice {
     /// Whether both tell of the same endpoints, whenever they came about.
     #[must_use]
     pub fn tells_as(&self, other: &Self) -> bool {
-        let Self { name, service, family, ports, endpoints, triggered: _ } = self;
+        let Self { name, service, family, ports, endpoints, localities, triggered: _ } = self;
         *name == other.name
             && *service == other.service
             && *family == other.family
             && *ports == other.ports
             && *endpoints == other.endpoints
+            && *localities == other.localities
     }
 }
 

@@ -29,8 +29,12 @@ impl Texts {
     /// Has these changes share what they repeat, of each other and of those before.
     pub fn share(&mut self, changes: &mut [Change]) {
         for change in changes {
-            if let Change::Slice(slice) = change {
-                self.share_slice(slice);
+            match change {
+                Change::Slice(slice) => self.share_slice(slice),
+                Change::ServiceEntry(entry) => {
+                    entry.slices.iter_mut().for_each(|slice| self.share_slice(slice));
+                }
+                _ => {}
             }
         }
     }
@@ -95,6 +99,7 @@ mod tests {
                 hints: Hints { zones: Some(Arc::new(vec!["z".into()])), nodes: None },
                 life: Life::Ready,
             }],
+            localities: Box::default(),
             triggered: None,
         })
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use closeby_nft::Family;
 use imbl::ordmap::DiffItem;
 
-use crate::compile::{Entry, Frontend, NodePlan, PortPlan, Reach, Served, Way};
+use crate::compile::{Entry, Frontend, NodePlan, PortPlan, Reach, Served, Way, Why};
 use crate::fastpath::snapshot::Traffic;
 use crate::fastpath::{Snapshot, Target};
 
@@ -44,8 +44,10 @@ pub fn snapshot(before: &Snapshot, previous: &NodePlan, plan: &NodePlan) -> Snap
 /// The traffic that a port drops, for only other nodes have endpoints of it.
 fn none_local(port: &PortPlan) -> BTreeSet<(Family, Traffic)> {
     let dropped = port.served.iter().filter_map(|served| match (served.way, served.entry) {
-        (Way::ClusterIp, Entry::Drop) => Some(Traffic::Internal),
-        (Way::ClusterIp, _) => None,
+        // Not for what is strict.
+        (_, Entry::Drop) if port.local.why != Why::NoneOnNode => None,
+        (Way::ClusterIp | Way::ServiceEntry, Entry::Drop) => Some(Traffic::Internal),
+        (Way::ClusterIp | Way::ServiceEntry, _) => None,
         (_, Entry::Drop) => Some(Traffic::External),
         (_, Entry::ByOrigin) if port.local.backends.is_empty() => Some(Traffic::External),
         _ => None,

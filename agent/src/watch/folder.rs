@@ -25,6 +25,8 @@ const LISTED_MAX: usize = 5;
 
 /// ServiceCIDRs are stable since Kubernetes 1.33.
 const SERVICE_CIDR_VERSION: &str = "networking.k8s.io/v1";
+/// Istio's.
+const SERVICE_ENTRY_VERSION: &str = "networking.istio.io/v1";
 
 /// One object of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -226,7 +228,17 @@ impl<'a> Reader<'a> {
                 let convert = |raw: &_, source: &_| convert::service_cidr(raw, source, admission);
                 self.convert(number, Kind::ServiceCidr, value, convert);
             }
-            ("v1", "Namespace" | "NamespaceList") => {}
+            (SERVICE_ENTRY_VERSION, "ServiceEntryList") => {
+                self.list(number, value, Some((SERVICE_ENTRY_VERSION, "ServiceEntry")));
+            }
+            (SERVICE_ENTRY_VERSION, "ServiceEntry") => {
+                let convert = |raw: &_, source: &_| convert::service_entry(raw, source, admission);
+                self.convert(number, Kind::ServiceEntry, value, convert);
+            }
+            ("v1", "NamespaceList") => self.list(number, value, Some(("v1", "Namespace"))),
+            ("v1", "Namespace") => {
+                self.convert(number, Kind::Namespace, value, convert::namespace_object);
+            }
             _ => self.strange(version, kind),
         }
     }

@@ -4,7 +4,9 @@
 
 use std::sync::Arc;
 
-use crate::model::{Change, Kind, NodeName, ObjectRef, ServiceCidrName, ServiceName, SliceName};
+use crate::model::{
+    Change, Kind, NamespaceName, NodeName, ObjectRef, ServiceCidrName, ServiceName, SliceName,
+};
 
 /// Which object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,6 +19,12 @@ pub enum Identity {
     Node(NodeName),
     /// A ServiceCIDR.
     ServiceCidr(ServiceCidrName),
+    /// A Namespace.
+    Namespace(NamespaceName),
+    /// A ServiceEntry, by the name of the Service that is made of it.
+    ServiceEntry(ServiceName),
+    /// A Node, as far as it is somewhere.
+    Locality(NodeName),
 }
 
 impl Identity {
@@ -32,6 +40,13 @@ impl Identity {
             Change::NodeGone(name) => Some(Self::Node(name.clone())),
             Change::ServiceCidr(cidr) => Some(Self::ServiceCidr(cidr.name.clone())),
             Change::ServiceCidrGone(name) => Some(Self::ServiceCidr(name.clone())),
+            Change::Namespace(namespace) => Some(Self::Namespace(namespace.name.clone())),
+            Change::NamespaceGone(name) => Some(Self::Namespace(name.clone())),
+            Change::Locality(name, _) | Change::LocalityGone(name) => {
+                Some(Self::Locality(name.clone()))
+            }
+            Change::ServiceEntry(entry) => Some(Self::ServiceEntry(entry.service.name.clone())),
+            Change::ServiceEntryGone(name) => Some(Self::ServiceEntry(name.clone())),
             Change::Host(_) | Change::Listed(_) => None,
         }
     }
@@ -44,6 +59,9 @@ impl Identity {
             Self::Slice(name) => Change::SliceGone(name.clone()),
             Self::Node(name) => Change::NodeGone(name.clone()),
             Self::ServiceCidr(name) => Change::ServiceCidrGone(name.clone()),
+            Self::Namespace(name) => Change::NamespaceGone(name.clone()),
+            Self::ServiceEntry(name) => Change::ServiceEntryGone(name.clone()),
+            Self::Locality(name) => Change::LocalityGone(name.clone()),
         }
     }
 
@@ -54,6 +72,11 @@ impl Identity {
             Self::Slice(name) => (Kind::Slice, name.to_string()),
             Self::Node(name) => (Kind::Node, name.to_string()),
             Self::ServiceCidr(name) => (Kind::ServiceCidr, name.to_string()),
+            Self::Namespace(name) => (Kind::Namespace, name.to_string()),
+            Self::ServiceEntry(name) => {
+                (Kind::ServiceEntry, name.to_string().replacen("/serviceentry/", "/", 1))
+            }
+            Self::Locality(name) => (Kind::Locality, name.to_string()),
         };
         ObjectRef { kind: kind.as_str(), name: name.into(), file: Some(file.clone()) }
     }

@@ -110,6 +110,36 @@ const NODE: &[Fields] = &[
     ),
 ];
 
+const NAMESPACE: &[Fields] = &[
+    ("", &["apiVersion", "kind", "metadata", "spec", "status"]),
+    METADATA,
+    ("spec", &["finalizers"]),
+];
+
+const SERVICE_ENTRY: &[Fields] = &[
+    ("", &["apiVersion", "kind", "metadata", "spec", "status"]),
+    METADATA,
+    (
+        "spec",
+        &[
+            "hosts",
+            "addresses",
+            "ports",
+            "location",
+            "resolution",
+            "endpoints",
+            "workloadSelector",
+            "exportTo",
+            "subjectAltNames",
+        ],
+    ),
+    ("spec.ports[]", &["number", "protocol", "name", "targetPort"]),
+    (
+        "spec.endpoints[]",
+        &["address", "ports", "labels", "network", "locality", "weight", "serviceAccount"],
+    ),
+];
+
 const SERVICE_CIDR: &[Fields] =
     &[("", &["apiVersion", "kind", "metadata", "spec", "status"]), METADATA, ("spec", &["cidrs"])];
 
@@ -120,7 +150,9 @@ pub fn unknown_fields(kind: Kind, object: &Value) -> Vec<(String, String)> {
     let shapes = match kind {
         Kind::Service => SERVICE,
         Kind::Slice => SLICE,
-        Kind::Node => NODE,
+        Kind::Node | Kind::Locality => NODE,
+        Kind::Namespace => NAMESPACE,
+        Kind::ServiceEntry => SERVICE_ENTRY,
         Kind::ServiceCidr => SERVICE_CIDR,
     };
     let mut found = Vec::new();

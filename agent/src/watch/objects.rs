@@ -66,6 +66,18 @@ objects! {
         /// When what an EndpointSlice tells of came about, RFC 3339.
         #[serde(rename = "endpoints.kubernetes.io/last-change-trigger-time")]
         last_change_trigger_time: Loose<String>,
+        /// Whether hints alone are to be asked.
+        #[serde(rename = "service.kubernetes.io/topology-mode")]
+        topology_mode: Loose<String>,
+        /// The same by its older name.
+        #[serde(rename = "service.kubernetes.io/topology-aware-hints")]
+        topology_aware_hints: Loose<String>,
+        /// How close endpoints are to be, for a Service or for all of a Namespace.
+        #[serde(rename = "networking.istio.io/traffic-distribution")]
+        traffic_distribution: Loose<String>,
+        /// What endpoints are never left.
+        #[serde(rename = "closeby.dev/strict")]
+        strict: Loose<String>,
     }
 
     /// A Service, `v1`.
@@ -107,6 +119,8 @@ objects! {
         session_affinity: Loose<String>,
         /// More about `ClientIP`.
         session_affinity_config: Loose<SessionAffinityConfig>,
+        /// How close endpoints are to be.
+        traffic_distribution: Loose<String>,
     }
 
     /// `sessionAffinityConfig` of a Service.
@@ -254,6 +268,84 @@ objects! {
         r#type: Loose<String>,
         /// The address.
         address: Loose<String>,
+    }
+
+    /// A Namespace, `v1`.
+    Namespace {
+        /// Who it is, and what is written on it.
+        metadata: Loose<Metadata>,
+    }
+
+    /// What every object has, of a Node: `PartialObjectMetadata` of `meta.k8s.io/v1`.
+    NodeMetadata {
+        /// Who it is, and its labels.
+        metadata: Loose<Metadata>,
+    }
+
+    /// A ServiceEntry, `networking.istio.io/v1`.
+    ServiceEntry {
+        /// Who it is.
+        metadata: Loose<Metadata>,
+        /// What is asked for.
+        spec: Loose<ServiceEntrySpec>,
+        /// What Istio made of it.
+        status: Loose<ServiceEntryStatus>,
+    }
+
+    /// `spec` of a ServiceEntry.
+    ServiceEntrySpec {
+        /// Its addresses; prefixes, too.
+        addresses: List<String>,
+        /// Its ports.
+        ports: List<ServiceEntryPort>,
+        /// How endpoints are found: `STATIC` means that they are written here.
+        resolution: Loose<String>,
+        /// The endpoints.
+        endpoints: List<WorkloadEntry>,
+        /// Which pods are endpoints.
+        workload_selector: Loose<WorkloadSelector>,
+    }
+
+    /// `workloadSelector` of a ServiceEntry.
+    WorkloadSelector {
+        /// Labels of pods.
+        labels: Loose<Labels>,
+    }
+
+    /// A port of a ServiceEntry.
+    ServiceEntryPort {
+        /// The port of the addresses.
+        number: Loose<i64>,
+        /// The port of endpoints that say nothing else.
+        target_port: Loose<i64>,
+        /// Its name.
+        name: Loose<String>,
+        /// `TCP`, `UDP`, or what is spoken over TCP.
+        protocol: Loose<String>,
+    }
+
+    /// An endpoint of a ServiceEntry.
+    WorkloadEntry {
+        /// Its address, or its name.
+        address: Loose<String>,
+        /// Where it listens, by the names of ports.
+        ports: Loose<BTreeMap<String, Loose<i64>>>,
+        /// Where it is: `region/zone/subzone`.
+        locality: Loose<String>,
+        /// The network that its address is of.
+        network: Loose<String>,
+    }
+
+    /// `status` of a ServiceEntry.
+    ServiceEntryStatus {
+        /// Addresses that Istio gave to it.
+        addresses: List<ServiceEntryAddress>,
+    }
+
+    /// An address that Istio gave to a ServiceEntry.
+    ServiceEntryAddress {
+        /// The address.
+        value: Loose<String>,
     }
 
     /// A ServiceCIDR, `networking.k8s.io/v1`.

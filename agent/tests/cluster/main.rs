@@ -5,6 +5,7 @@
 //! Go. One cluster serves all trials, one after another.
 
 mod api_server;
+mod closeness;
 mod credentials;
 mod kubelet;
 mod peer;
@@ -42,18 +43,25 @@ fn suite(control_plane: &Path) -> ExitCode {
         Ok(rig) => Arc::new(Mutex::new(rig)),
         Err(error) => return failed(&error.to_string()),
     };
-    let trials =
-        [traffic::ALL, api_server::ALL, credentials::ALL, peer::ALL, shadow::ALL, taint::ALL]
-            .into_iter()
-            .flatten()
-            .map(|(name, trial)| {
-                let rig = Arc::clone(&rig);
-                Trial::test(*name, move || {
-                    let rig = &mut rig.lock().unwrap_or_else(PoisonError::into_inner);
-                    rig.clear()?;
-                    trial(rig)
-                })
-            });
+    let trials = [
+        traffic::ALL,
+        closeness::ALL,
+        api_server::ALL,
+        credentials::ALL,
+        peer::ALL,
+        shadow::ALL,
+        taint::ALL,
+    ]
+    .into_iter()
+    .flatten()
+    .map(|(name, trial)| {
+        let rig = Arc::clone(&rig);
+        Trial::test(*name, move || {
+            let rig = &mut rig.lock().unwrap_or_else(PoisonError::into_inner);
+            rig.clear()?;
+            trial(rig)
+        })
+    });
     libtest_mimic::run(&arguments, trials.collect()).exit_code()
 }
 

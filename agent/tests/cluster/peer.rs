@@ -55,7 +55,7 @@ fn kube_proxy_says_the_same(rig: &mut Rig<'static>) -> Result<(), Failed> {
     rig.cluster.enter_by(node)?;
     let services = services(rig)?;
     let targets = targets(rig, node, &services)?;
-    let agent = rig.start_agent(node, User::KubeProxy, &[])?;
+    let agent = rig.start_agent(node, User::KubeProxy, &["--topology=hints"])?;
     // Hints come some time after the pods.
     let mut ours = Verdicts::new();
     rig.until("each Service with pods is served", |rig| {

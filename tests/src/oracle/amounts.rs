@@ -70,6 +70,7 @@ impl Oracle<'_> {
         }
         let all = self.cluster.services().values();
         let cluster_ips: BTreeSet<&IpAddr> = all
+            .filter(|service| !service.is_entry)
             .flat_map(|service| &service.cluster_ips)
             .filter(|addr| Family::of(**addr) == family)
             .filter(|addr| !self.facts.node_addresses.contains(*addr))
@@ -117,7 +118,9 @@ impl Oracle<'_> {
             Frontend::Address(addr, proto, number) => {
                 let is_port = |port: &ServicePort| port.proto == proto && port.port.get() == number;
                 let is_own = |service: &Service| {
-                    service.cluster_ips.contains(&addr) && self.is_served(service, family)
+                    service.cluster_ips.contains(&addr)
+                        && !service.is_entry
+                        && self.is_served(service, family)
                 };
                 let own = self.owner(|service, port| is_own(service) && is_port(port));
                 let other =
@@ -158,6 +161,10 @@ impl Oracle<'_> {
         let pools: [Option<&BTreeSet<Target>>; 2] =
             [Some(first), by_origin.then_some(&lists.local)];
         let is_sticky = service.affinity.is_some();
+        if first.is_empty() {
+            add(amounts, names.drop, 1);
+            return false;
+        }
         for (which, pool) in pools.into_iter().enumerate() {
             let Some(pool) = pool else { continue };
             if pool.is_empty() {
@@ -171,7 +178,7 @@ impl Oracle<'_> {
                 add(amounts, names.sticky[which], pool.len());
             }
         }
-        !first.is_empty()
+        true
     }
 
     /// Who may use a load balancer, unless everybody may: one element for the
@@ -205,7 +212,7 @@ impl Oracle<'_> {
         let mut found = BTreeSet::new();
         for frontend in self.frontends(family) {
             let Some((service, port, _)) = self.has(frontend, family) else { continue };
-            for (target, _) in self.endpoints(service, port, family) {
+            for target in self.endpoints(service, port, family).iter().map(|known| known.target) {
                 if self.leads_back(service, port, target) {
                     found.insert((target, port.proto));
                 }

@@ -1,8 +1,8 @@
-//! Which endpoints a port of a Service may use: readiness, topology, locality.
+//! Which endpoints a port of a Service may use: readiness and policies.
 
 use std::collections::BTreeSet;
 
-use closeby::model::{Endpoint, Life, Service, ServicePort, Slice, SlicePort};
+use closeby::model::{Endpoint, Life, Locality, Service, ServicePort, Slice, SlicePort};
 use closeby_nft::Family;
 
 use super::{Oracle, Target};
@@ -18,58 +18,41 @@ pub struct Lists {
     pub anybody: bool,
 }
 
+/// An endpoint of a port.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Known<'a> {
+    pub(super) target: Target,
+    pub(super) endpoint: &'a Endpoint,
+    /// Where it says that it is.
+    pub(super) told: Option<&'a Locality>,
+}
+
 impl Oracle<'_> {
     /// Which endpoints a port may use.
     #[must_use]
     pub fn lists(&self, service: &Service, port: &ServicePort, family: Family) -> Lists {
         let all = self.endpoints(service, port, family);
-        let with = |life: Life| -> Vec<(Target, &Endpoint)> {
-            all.iter().filter(|(_, endpoint)| endpoint.life == life).copied().collect()
+        let with = |life: Life, test: &dyn Fn(&Known<'_>) -> bool| -> Vec<Known<'_>> {
+            let alive = all.iter().filter(|known| known.endpoint.life == life);
+            alive.filter(|known| test(known)).copied().collect()
         };
-        let (ready, draining) = (with(Life::Ready), with(Life::Draining));
+        let (ready, draining) = (with(Life::Ready, &|_| true), with(Life::Draining, &|_| true));
         let mut lists =
             Lists { anybody: !ready.is_empty() || !draining.is_empty(), ..Lists::default() };
-
-        for (target, endpoint) in &ready {
-            if self.is_chosen(endpoint, &ready) {
-                lists.cluster.insert(*target);
-            }
-            if self.is_here(endpoint) {
-                lists.local.insert(*target);
-            }
+        let within = |life| with(life, &|known| self.is_within(service, known));
+        let chosen = self.chosen(self.wish(service), &within(Life::Ready));
+        lists.cluster.extend(chosen.iter().map(|known| known.target));
+        let here = ready.iter().filter(|known| self.is_here(known.endpoint));
+        lists.local.extend(here.map(|known| known.target));
+        // The last resort, for each list by itself, however close.
+        if lists.cluster.is_empty() {
+            lists.cluster.extend(within(Life::Draining).iter().map(|known| known.target));
         }
-        // The last resort, for each list by itself, whatever the topology.
-        let (no_cluster, no_local) = (lists.cluster.is_empty(), lists.local.is_empty());
-        for (target, endpoint) in &draining {
-            if no_cluster {
-                lists.cluster.insert(*target);
-            }
-            if no_local && self.is_here(endpoint) {
-                lists.local.insert(*target);
-            }
+        if lists.local.is_empty() {
+            let here = draining.iter().filter(|known| self.is_here(known.endpoint));
+            lists.local.extend(here.map(|known| known.target));
         }
         lists
-    }
-
-    /// Whether topology lets this node use a ready endpoint, seeing all ready ones.
-    fn is_chosen(&self, endpoint: &Endpoint, ready: &[(Target, &Endpoint)]) -> bool {
-        let for_us = |endpoint: &Endpoint| {
-            let nodes = endpoint.hints.nodes.iter().flat_map(|nodes| nodes.iter());
-            nodes.clone().any(|node| *node == self.facts.node)
-        };
-        let for_zone = |endpoint: &Endpoint| {
-            let mut zones = endpoint.hints.zones.iter().flat_map(|zones| zones.iter());
-            zones.any(|zone| Some(zone) == self.facts.zone.as_ref())
-        };
-        let all_name_nodes = ready.iter().all(|(_, other)| other.hints.nodes.is_some());
-        if all_name_nodes && ready.iter().any(|(_, other)| for_us(other)) {
-            return for_us(endpoint);
-        }
-        let all_name_zones = ready.iter().all(|(_, other)| other.hints.zones.is_some());
-        if all_name_zones && ready.iter().any(|(_, other)| for_zone(other)) {
-            return for_zone(endpoint);
-        }
-        true
     }
 
     /// Every endpoint of a port, each address and port once: of several, the
@@ -79,16 +62,18 @@ impl Oracle<'_> {
         service: &Service,
         port: &ServicePort,
         family: Family,
-    ) -> Vec<(Target, &Endpoint)> {
-        let mut found: Vec<(Target, &Endpoint)> = Vec::new();
+    ) -> Vec<Known<'_>> {
+        let mut found: Vec<Known<'_>> = Vec::new();
         for slice in self.cluster.slices_of(&service.name).filter(|slice| slice.family == family) {
             for slice_port in ports_of(slice, port) {
-                for endpoint in &slice.endpoints {
+                for (place, endpoint) in slice.endpoints.iter().enumerate() {
                     let target = (endpoint.addr, slice_port.port.get());
-                    match found.iter_mut().find(|(known, _)| *known == target) {
-                        None => found.push((target, endpoint)),
-                        Some((_, known)) if liveliness(endpoint) > liveliness(known) => {
-                            *known = endpoint;
+                    let told = slice.localities.get(place);
+                    let this = Known { target, endpoint, told };
+                    match found.iter_mut().find(|known| known.target == target) {
+                        None => found.push(this),
+                        Some(known) if liveliness(endpoint) > liveliness(known.endpoint) => {
+                            *known = this;
                         }
                         Some(_) => {}
                     }

@@ -39,12 +39,10 @@ impl Oracle<'_> {
     /// internalTrafficPolicy Local also whether it is here.
     fn serves(&self, service: &Service, port: &ServicePort, way: Way, owner: SocketAddr) -> bool {
         let only_here = way == Way::ClusterIp && service.internal_policy == TrafficPolicy::Local;
-        self.endpoints(service, port, Family::of(owner.ip())).into_iter().any(
-            |(known, endpoint)| {
-                known == (owner.ip(), owner.port())
-                    && endpoint.life != Life::Down
-                    && (!only_here || self.is_here(endpoint))
-            },
-        )
+        self.endpoints(service, port, Family::of(owner.ip())).into_iter().any(|known| {
+            known.target == (owner.ip(), owner.port())
+                && known.endpoint.life != Life::Down
+                && (!only_here || self.is_here(known.endpoint))
+        })
     }
 }

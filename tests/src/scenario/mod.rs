@@ -245,6 +245,7 @@ fn deletion(line: &str) -> Result<Change, String> {
     match kind {
         "Service" => Ok(Change::ServiceGone(ServiceName::new(namespace, name))),
         "ServiceCIDR" => Ok(Change::ServiceCidrGone(name.into())),
+        "Namespace" => Ok(Change::NamespaceGone(name.into())),
         "EndpointSlice" => Ok(Change::SliceGone(SliceName::new(namespace, name))),
         other => Err(format!("no {other} can be deleted here")),
     }

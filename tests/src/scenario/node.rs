@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use closeby::compile::{DetectLocal, Facts, LocalAddresses, MarkBit, NodePortAddresses};
+use closeby::compile::{DetectLocal, Facts, LocalAddresses, MarkBit, NodePortAddresses, Topology};
 use closeby_nft::statement::Interfaces;
 use closeby_nft::{Family, Name};
 
@@ -59,7 +59,11 @@ fn one(setting: &mut Setting, key: &str, value: &str) -> Result<(), String> {
     let facts = Arc::make_mut(&mut setting.facts);
     match key {
         "name" => facts.node = value.into(),
-        "zone" => facts.zone = (value != "none").then(|| value.into()),
+        "network" => facts.locality.network = Some(value.into()),
+        "region" => facts.locality.region = Some(value.into()),
+        "zone" => facts.locality.zone = (value != "none").then(|| value.into()),
+        "subzone" => facts.locality.subzone = Some(value.into()),
+        "topology" if value == "hints" => facts.topology = Topology::Hints,
         "families" => facts.families = list(value)?.into_iter().map(|Parsed(f)| f).collect(),
         "addresses" => setting.addresses = list(value)?.into_iter().collect(),
         "pods" => facts.detect_local = detect_local(value)?,

@@ -54,7 +54,7 @@ pub(super) fn plan(out: &mut String, plan: &NodePlan) {
 fn one_port(out: &mut String, port: &PortPlan) {
     for Served { frontend, way, entry, sources } in &port.served {
         let way = match way {
-            Way::ClusterIp | Way::NodePort => "",
+            Way::ClusterIp | Way::ServiceEntry | Way::NodePort => "",
             Way::LoadBalancer => " of the load balancer",
             Way::ExternalIp => " from elsewhere",
         };

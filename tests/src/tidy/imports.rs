@@ -29,6 +29,7 @@ const AGENT: &[(&str, &[&str])] = &[
             "compile::LocalAddresses",
             "compile::MarkBit",
             "compile::NodePortAddresses",
+            "compile::Topology",
             // How YAML is read and what a misspelt word may have meant.
             "watch::documents::yaml_options",
             "watch::documents::yaml_problem",

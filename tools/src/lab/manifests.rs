@@ -117,6 +117,10 @@ pub struct Service {
     pub source_ranges: Vec<String>,
     /// `spec.trafficDistribution`.
     pub distribution: Option<Distribution>,
+    /// `metadata.annotations`.
+    pub annotations: Vec<(&'static str, &'static str)>,
+    /// Endpoints have no hints, whatever is asked: as with no controller that writes them.
+    pub without_hints: bool,
     /// `spec.internalTrafficPolicy` is `Local`.
     pub internal_local: bool,
     /// `spec.externalTrafficPolicy` is `Local`.
@@ -137,6 +141,8 @@ impl Service {
             external_ips: Vec::new(),
             source_ranges: Vec::new(),
             distribution: None,
+            annotations: Vec::new(),
+            without_hints: false,
             internal_local: false,
             external_local: false,
         }
@@ -186,7 +192,10 @@ impl Service {
         if self.node_port.is_some() || !self.external_ips.is_empty() || !self.balancers.is_empty() {
             spec["externalTrafficPolicy"] = policy(self.external_local).into();
         }
-        let metadata = json!({ "name": self.name, "namespace": "default" });
+        let annotations: Map<String, Value> =
+            self.annotations.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
+        let metadata =
+            json!({ "name": self.name, "namespace": "default", "annotations": annotations });
         let ingress = self.balancers.iter().map(|ip| json!({ "ip": ip, "ipMode": "VIP" }));
         let status = json!({ "loadBalancer": { "ingress": ingress.collect::<Vec<_>>() } });
         json!({
@@ -223,7 +232,8 @@ impl Service {
             "zone": host.zone(),
             "targetRef": { "kind": "Pod", "namespace": "default", "name": host.name() },
         });
-        if let Some(hints) = hints(self.distribution, host.zone(), host.node()) {
+        let distribution = self.distribution.filter(|_| !self.without_hints);
+        if let Some(hints) = hints(distribution, host.zone(), host.node()) {
             endpoint["hints"] = hints;
         }
         endpoint

@@ -166,7 +166,10 @@ impl<K: Watched> Follower<K> {
             continue_token: (!next.is_empty()).then(|| next.to_owned()),
             ..ListParams::default()
         };
-        let request = Request::new(K::PATH).list(&params).map_err(|error| unsent(&error))?;
+        let request = Request::new(K::PATH);
+        let request =
+            if K::IS_METADATA { request.list_metadata(&params) } else { request.list(&params) };
+        let request = request.map_err(|error| unsent(&error))?;
         let client = self.link.client();
         let page = timeout(ANSWER_MAX, client.request(request)).await.map_err(|_| silent())?;
         page.map_err(|error| Failure::of_error(&error, "list"))
@@ -195,16 +198,20 @@ impl<K: Watched> Follower<K> {
             bookmarks: true,
             send_initial_events: version.is_none(),
         };
+        let is_list = version.is_none();
         // An empty version asks for the newest state, not for any.
-        let request = Request::new(K::PATH).watch(&params, version.unwrap_or_default());
+        let (request, version) = (Request::new(K::PATH), version.unwrap_or_default());
+        let request = if K::IS_METADATA {
+            request.watch_metadata(&params, version)
+        } else {
+            request.watch(&params, version)
+        };
         let request = request.map_err(|error| unsent(&error))?;
         let client = self.link.client();
         let answer = timeout(ANSWER_MAX, client.request_stream(request)).await;
         match answer.map_err(|_| silent())? {
             Ok(body) => Ok(body.lines().boxed_local()),
-            Err(kube::Error::Api(status))
-                if version.is_none() && matches!(status.code, 400 | 422) =>
-            {
+            Err(kube::Error::Api(status)) if is_list && matches!(status.code, 400 | 422) => {
                 Err(Failure::NoStreamedLists(status.message))
             }
             Err(error) => Err(Failure::of_error(&error, "watch")),
@@ -307,6 +314,7 @@ impl<K: Watched> Follower<K> {
             self.link.tell(said(remark, K::PLURAL));
         }
         if !changes.is_empty() {
+            self.link.demand.look(&changes);
             self.link.tell(Told::Changes(changes));
         }
     }

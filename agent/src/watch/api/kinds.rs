@@ -6,7 +6,9 @@ use serde::Deserialize;
 
 use super::super::convert::{self, Converted, LABEL_HEADLESS, LABEL_SERVICE_PROXY_NAME, Source};
 use super::super::loose::Loose;
-use super::super::objects::{EndpointSlice, Metadata, Node, Service, ServiceCidr};
+use super::super::objects::{
+    EndpointSlice, Metadata, Namespace, Node, NodeMetadata, Service, ServiceCidr, ServiceEntry,
+};
 use super::line::text;
 use crate::model::{Admission, Kind, NodeName, ServiceProxy};
 
@@ -19,6 +21,10 @@ pub(super) trait Watched: for<'de> Deserialize<'de> {
     const PATH: &'static str;
     /// Whether the agent works without it: an API server may not have it.
     const IS_OPTIONAL: bool = false;
+    /// Whether kube-proxy's role lets it be listed: then it is worth a warning if not.
+    const IS_IN_ROLE: bool = true;
+    /// Whether no more of it is asked for than every object has.
+    const IS_METADATA: bool = false;
 
     /// Which of them this proxy asks for, by their labels.
     fn labels(_proxy: &ServiceProxy) -> Option<String> {
@@ -126,5 +132,57 @@ impl Watched for ServiceCidr {
 
     fn convert(&self, admission: &Admission) -> Converted {
         convert::service_cidr(self, &Source::Api, admission)
+    }
+}
+
+impl Watched for Namespace {
+    const KIND: Kind = Kind::Namespace;
+    const PLURAL: &'static str = "namespaces";
+    const PATH: &'static str = "/api/v1/namespaces";
+    /// Without them, Services alone say what they prefer.
+    const IS_OPTIONAL: bool = true;
+    const IS_IN_ROLE: bool = false;
+    const IS_METADATA: bool = true;
+
+    fn metadata(&self) -> &Loose<Metadata> {
+        &self.metadata
+    }
+
+    fn convert(&self, _: &Admission) -> Converted {
+        convert::namespace_object(self, &Source::Api)
+    }
+}
+
+impl Watched for ServiceEntry {
+    const KIND: Kind = Kind::ServiceEntry;
+    const PLURAL: &'static str = "serviceentries";
+    const PATH: &'static str = "/apis/networking.istio.io/v1/serviceentries";
+    /// Where there is no Istio there are none.
+    const IS_OPTIONAL: bool = true;
+    const IS_IN_ROLE: bool = false;
+
+    fn metadata(&self) -> &Loose<Metadata> {
+        &self.metadata
+    }
+
+    fn convert(&self, admission: &Admission) -> Converted {
+        convert::service_entry(self, &Source::Api, admission)
+    }
+}
+
+impl Watched for NodeMetadata {
+    const KIND: Kind = Kind::Locality;
+    const PLURAL: &'static str = "nodes";
+    const PATH: &'static str = "/api/v1/nodes";
+    /// Without them, endpoints are where their slices say.
+    const IS_OPTIONAL: bool = true;
+    const IS_METADATA: bool = true;
+
+    fn metadata(&self) -> &Loose<Metadata> {
+        &self.metadata
+    }
+
+    fn convert(&self, _: &Admission) -> Converted {
+        convert::node_metadata(self, &Source::Api)
     }
 }

@@ -19,6 +19,7 @@ use tokio::time::{Instant, timeout};
 
 use super::Told;
 use super::access::{AccessError, Opened};
+use super::demand::Demand;
 use super::failure::{Failure, Troubles};
 use super::kinds::Watched;
 
@@ -47,6 +48,8 @@ pub(super) struct Link {
     told: UnboundedSender<Told>,
     /// This node's Node has the taint that is to be removed.
     pub(super) tainted: Notify,
+    /// Whether anybody asks where all Nodes are.
+    pub(super) demand: Demand,
 }
 
 impl Link {
@@ -64,6 +67,7 @@ impl Link {
             troubles: RefCell::default(),
             told,
             tainted: Notify::new(),
+            demand: Demand::new(),
         }
     }
 
@@ -105,7 +109,8 @@ impl Link {
         }
         let words = self.troubles.borrow_mut().failed::<K>(failure, &self.server.borrow());
         if let Some(words) = words {
-            let is_news = K::IS_OPTIONAL && *failure == Failure::NotServed;
+            let is_news =
+                failure.is_absence::<K>() && (!K::IS_IN_ROLE || *failure == Failure::NotServed);
             self.tell(if is_news { Told::News(words) } else { Told::Trouble(words) });
         }
         if failure.needs_credentials() && self.opened.get().elapsed() >= REOPEN_GAP {

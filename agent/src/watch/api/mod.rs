@@ -6,6 +6,7 @@
 //! says is gone; and a list that says so of most of it must say it several times.
 
 mod access;
+mod demand;
 mod events;
 mod failure;
 mod follow;
@@ -22,15 +23,18 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use futures::future::{join_all, join5};
+use futures::future::{join, join_all, join5};
 use tokio::runtime::Builder;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 pub use access::{Access, AccessError};
 pub use events::Recorder;
 
-use super::objects::{EndpointSlice, Node, Service, ServiceCidr};
-use crate::model::{Admission, Change, NodeName, Note};
+use super::objects::{
+    EndpointSlice, Namespace, Node, NodeMetadata, Service, ServiceCidr, ServiceEntry,
+};
+
+use crate::model::{Admission, Change, Kind, NodeName, Note};
 use crate::threads::{self, OnPanic};
 use follow::Follower;
 use kinds::Watched;
@@ -67,6 +71,8 @@ pub struct Wanted {
     pub records: bool,
     /// The taint to remove from this node once it serves.
     pub startup_taint: Option<String>,
+    /// Whether it may be asked where all Nodes are, and what Namespaces prefer.
+    pub by_locality: bool,
 }
 
 /// Why following cannot begin.
@@ -125,8 +131,33 @@ async fn follow_all(link: Rc<Link>, wanted: Wanted) {
         one::<EndpointSlice>(&link, &wanted),
         one::<Node>(&link, &wanted),
         one::<ServiceCidr>(&link, &wanted),
+        by_locality(&link, &wanted),
     ])
     .await;
+}
+
+/// Follows what only those need who ask for closeness by locality.
+fn by_locality<'a>(
+    link: &'a Rc<Link>,
+    wanted: &'a Wanted,
+) -> Pin<Box<dyn Future<Output = ()> + 'a>> {
+    Box::pin(async move {
+        if !wanted.by_locality {
+            let nobody = [Kind::Namespace, Kind::ServiceEntry, Kind::Locality].map(Change::Listed);
+            return link.tell(Told::Changes(nobody.to_vec()));
+        }
+        let objects = [one::<Namespace>(link, wanted), one::<ServiceEntry>(link, wanted)];
+        join(join_all(objects), all_nodes(link, wanted)).await;
+    })
+}
+
+/// Follows all Nodes from when somebody asks where they are.
+async fn all_nodes(link: &Rc<Link>, wanted: &Wanted) {
+    if !link.demand.first().await {
+        link.tell(Told::Changes(vec![Change::Listed(Kind::Locality)]));
+        link.demand.there().await;
+    }
+    one::<NodeMetadata>(link, wanted).await;
 }
 
 fn one<K: Watched + 'static>(

@@ -1,6 +1,8 @@
 //! Followers against a stand-in for the API server: a service that answers from
 //! a script. Time is tokio's own and stands still but when everybody waits.
 
+mod locality;
+
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::io;
@@ -201,7 +203,14 @@ fn play<F: Future<Output = ()>>(script: Script, follow: impl FnOnce(Rc<Link>) ->
 
 fn wanted() -> Wanted {
     let (admission, guard) = (Admission::default(), Some(Guard::DEFAULT));
-    Wanted { node: "node-a".into(), admission, guard, records: true, startup_taint: None }
+    Wanted {
+        node: "node-a".into(),
+        admission,
+        guard,
+        records: true,
+        startup_taint: None,
+        by_locality: false,
+    }
 }
 
 /// What one kind's follower asks and tells.
@@ -624,8 +633,12 @@ fn each_kind_is_asked_for_what_a_proxy_needs() {
         let done = Arc::clone(&all);
         let service = tower::service_fn(move |request: Request<kube::client::Body>| {
             let mut seen = seen.lock().unwrap();
-            seen.push(request.uri().to_string());
-            if seen.len() == Kind::ALL.len() {
+            let accept = request.headers().get("accept").and_then(|accept| accept.to_str().ok());
+            let is_part = accept.is_some_and(|accept| accept.contains("PartialObjectMetadata"));
+            let part = if is_part { "metadata of " } else { "" };
+            seen.push(format!("{part}{}", request.uri()));
+            // Where all Nodes are is asked when somebody wants to know.
+            if seen.len() == Kind::ALL.len() - 1 {
                 done.notify_one();
             }
             futures::future::pending::<Result<Response<kube::client::Body>, BoxError>>()
@@ -634,7 +647,8 @@ fn each_kind_is_asked_for_what_a_proxy_needs() {
         let (sender, _inbox) = unbounded_channel();
         let open: Open = Arc::new(|| Err(AccessError::Nowhere));
         let link = Rc::new(Link::new(open, opened(client), sender));
-        select(Box::pin(follow_all(link, wanted())), Box::pin(all.notified())).await;
+        let wanted = Wanted { by_locality: true, ..wanted() };
+        select(Box::pin(follow_all(link, wanted)), Box::pin(all.notified())).await;
     });
     let mut uris = uris.lock().unwrap().clone();
     uris.sort();
@@ -652,7 +666,9 @@ fn each_kind_is_asked_for_what_a_proxy_needs() {
          &labelSelector=%21service.kubernetes.io%2Fservice-proxy-name",
         "/apis/discovery.k8s.io/v1/endpointslices?&watch=true\
          &labelSelector=%21service.kubernetes.io%2Fheadless",
+        "/apis/networking.istio.io/v1/serviceentries?&watch=true",
         "/apis/networking.k8s.io/v1/servicecidrs?&watch=true",
+        "metadata of /api/v1/namespaces?&watch=true",
     ];
     assert_eq!(uris, expected.map(|uri| format!("{uri}{rest}")));
 }
@@ -673,7 +689,11 @@ fn one_trouble_of_all_kinds_is_told_once() {
     script.extend(plurals.map(|plural| (plural, Refuse)));
     script.extend(plurals.into_iter().flat_map(again));
     let text = play(script, |link| follow_all(link, wanted())).text();
-    let mut told: Vec<&str> = text.lines().filter(|line| !line.starts_with('>')).collect();
+    let is_nobodys = |line: &&str| {
+        ["all Namespace", "all ServiceEntry", "all Node (where it is)"].contains(line)
+    };
+    let told = text.lines().filter(|line| !line.starts_with('>') && !is_nobodys(line));
+    let mut told: Vec<&str> = told.collect();
     told[..5].sort_unstable();
     assert_eq!(told[..4], ["all EndpointSlice", "all Node", "all Service", "all ServiceCIDR"]);
     assert!(

@@ -7,12 +7,15 @@
 //! endpoint, CVE-2021-25737) is left out with one. A bad part never costs the
 //! rest of its object.
 
+mod closeness;
 mod external;
+mod namespace;
 mod node;
 mod notes;
 mod port;
 mod service;
 mod service_cidr;
+mod service_entry;
 mod slice;
 mod value;
 
@@ -31,8 +34,14 @@ pub const LABEL_SERVICE_PROXY_NAME: &str = "service.kubernetes.io/service-proxy-
 pub const LABEL_HEADLESS: &str = "service.kubernetes.io/headless";
 /// Which Service a slice belongs to.
 pub const LABEL_SERVICE_NAME: &str = "kubernetes.io/service-name";
-/// A Node's zone.
+/// Where a Node is.
 pub const LABEL_ZONE: &str = "topology.kubernetes.io/zone";
+/// The same, wider.
+pub const LABEL_REGION: &str = "topology.kubernetes.io/region";
+/// The same, narrower, as Istio has it.
+pub const LABEL_SUBZONE: &str = "topology.istio.io/subzone";
+/// The same, widest, as Istio has it.
+pub const LABEL_NETWORK: &str = "topology.istio.io/network";
 /// The cluster autoscaler is about to delete a Node.
 pub const TAINT_TO_BE_DELETED: &str = "ToBeDeletedByClusterAutoscaler";
 
@@ -69,6 +78,34 @@ pub fn slice(raw: &objects::EndpointSlice, source: &Source, admission: &Admissio
 pub fn node(raw: &objects::Node, source: &Source) -> Converted {
     let mut notes = Notes::new(Kind::Node, &raw.metadata, source);
     let change = node::change(raw, &mut notes);
+    (change, notes.finish())
+}
+
+/// Judges what is known of a Node other than this one.
+#[must_use]
+pub fn node_metadata(raw: &objects::NodeMetadata, source: &Source) -> Converted {
+    let mut notes = Notes::new(Kind::Locality, &raw.metadata, source);
+    let change = node::place(raw, &mut notes);
+    (change, notes.finish())
+}
+
+/// Judges a Namespace.
+#[must_use]
+pub fn namespace_object(raw: &objects::Namespace, source: &Source) -> Converted {
+    let mut notes = Notes::new(Kind::Namespace, &raw.metadata, source);
+    let change = namespace::change(raw, &mut notes);
+    (change, notes.finish())
+}
+
+/// Judges a ServiceEntry, by what this agent takes.
+#[must_use]
+pub fn service_entry(
+    raw: &objects::ServiceEntry,
+    source: &Source,
+    admission: &Admission,
+) -> Converted {
+    let mut notes = Notes::new(Kind::ServiceEntry, &raw.metadata, source);
+    let change = service_entry::change(raw, admission, &mut notes);
     (change, notes.finish())
 }
 

@@ -7,19 +7,38 @@ use closeby_nft::Prefix;
 use super::super::loose::Loose;
 use super::super::objects;
 use super::notes::Notes;
-use super::{LABEL_ZONE, TAINT_TO_BE_DELETED, label, name};
-use crate::model::{Change, Node, NodeName, Zone, read_address, read_prefix};
+use super::{
+    LABEL_NETWORK, LABEL_REGION, LABEL_SUBZONE, LABEL_ZONE, TAINT_TO_BE_DELETED, label, name,
+};
+use crate::model::{
+    Change, Locality, Network, Node, NodeName, Region, Subzone, Zone, read_address, read_prefix,
+};
 
 pub(super) fn change(raw: &objects::Node, notes: &mut Notes) -> Option<Change> {
     let name = NodeName::from(name(&raw.metadata, notes)?);
-    let zone = label(&raw.metadata, LABEL_ZONE).filter(|zone| !zone.is_empty()).map(Zone::from);
     Some(Change::Node(Node {
         name,
-        zone,
+        locality: locality(&raw.metadata),
         addresses: addresses(&raw.status, notes),
         pod_cidrs: pod_cidrs(&raw.spec, notes),
         is_leaving: is_deleted(&raw.metadata, notes) || is_tainted(&raw.spec, notes),
     }))
+}
+
+/// Where a Node is of which nothing else is told.
+pub(super) fn place(raw: &objects::NodeMetadata, notes: &mut Notes) -> Option<Change> {
+    let name = NodeName::from(name(&raw.metadata, notes)?);
+    Some(Change::Locality(name, locality(&raw.metadata)))
+}
+
+fn locality(metadata: &Loose<objects::Metadata>) -> Locality {
+    let label = |key| label(metadata, key).filter(|value| !value.is_empty());
+    Locality {
+        network: label(LABEL_NETWORK).map(Network::from),
+        region: label(LABEL_REGION).map(Region::from),
+        zone: label(LABEL_ZONE).map(Zone::from),
+        subzone: label(LABEL_SUBZONE).map(Subzone::from),
+    }
 }
 
 fn is_deleted(metadata: &Loose<objects::Metadata>, notes: &mut Notes) -> bool {

@@ -11,7 +11,9 @@ use super::super::objects;
 use super::notes::Notes;
 use super::port;
 use super::value::read_port;
-use super::{LABEL_HEADLESS, LABEL_SERVICE_PROXY_NAME, Source, external, label, name, namespace};
+use super::{
+    LABEL_HEADLESS, LABEL_SERVICE_PROXY_NAME, Source, closeness, external, label, name, namespace,
+};
 use crate::model::{
     Admission, Affinity, Change, PortName, Service, ServiceName, ServicePort, ServiceProxy,
     TrafficPolicy, family_word, is_service_address, quoted, read_address,
@@ -51,6 +53,8 @@ pub(super) fn change(
         ports,
         internal_policy,
         affinity: affinity(spec, notes),
+        closeness: closeness::of_service(metadata, &spec.traffic_distribution, notes),
+        is_entry: false,
         external_ips: reached.external_ips,
         load_balancer_ips: reached.load_balancer_ips,
         source_ranges: reached.source_ranges,
@@ -313,11 +317,11 @@ fn affinity_timeout_s(spec: &objects::ServiceSpec, notes: &mut Notes) -> u32 {
     u32::try_from(nearest).unwrap_or(DEFAULT)
 }
 
-fn uid(metadata: &Loose<objects::Metadata>) -> &str {
+pub(super) fn uid(metadata: &Loose<objects::Metadata>) -> &str {
     metadata.as_option().and_then(|metadata| metadata.uid.as_option()).map_or("", String::as_str)
 }
 
-fn created_s(metadata: &Loose<objects::Metadata>, notes: &mut Notes) -> Option<i64> {
+pub(super) fn created_s(metadata: &Loose<objects::Metadata>, notes: &mut Notes) -> Option<i64> {
     let outcome = "the Service counts as younger than any other";
     let field = format_args!("metadata.creationTimestamp");
     let text = notes.read(field, &metadata.as_option()?.creation_timestamp, outcome)?;

@@ -45,6 +45,7 @@ pub(super) fn change(
         family,
         ports: ports(raw, notes),
         endpoints: endpoints(raw, &Wanted { family, admission }, notes),
+        localities: Box::default(),
         triggered: triggered(metadata, notes),
     }))
 }

@@ -1,5 +1,7 @@
 //! Objects in, text out. The numbers are those of the scenarios they answer to.
 
+mod closeness;
+
 use std::fmt::Write;
 
 use proptest::prelude::*;
@@ -913,7 +915,8 @@ status:
 ";
     assert_eq!(
         told(&node(&parse(yaml), &Source::Api)),
-        "Node(Node { name: \"n\", zone: Some(\"z\"), addresses: [192.168.0.1, 203.0.113.1], \
+        "Node(Node { name: \"n\", locality: Locality { network: None, region: None, \
+         zone: Some(\"z\"), subzone: None }, addresses: [192.168.0.1, 203.0.113.1], \
          pod_cidrs: [Prefix(10.244.1.0/24), Prefix(fd00:1::/64)], is_leaving: false })\nstatus.addresses[3].address: \
          \"bad\" is no IP address; it is left out\nspec.podCIDRs[1]: \"x\" is no prefix such as \
          10.0.0.0/8; it is left out"
@@ -922,7 +925,8 @@ status:
                 spec: {podCIDR: 10.0.0.0/8}";
     assert_eq!(
         told(&node(&parse(bare), &Source::Api)),
-        "Node(Node { name: \"n\", zone: None, addresses: [], pod_cidrs: [Prefix(10.0.0.0/8)], \
+        "Node(Node { name: \"n\", locality: Locality { network: None, region: None, \
+         zone: None, subzone: None }, addresses: [], pod_cidrs: [Prefix(10.0.0.0/8)], \
          is_leaving: false })"
     );
 }

@@ -202,13 +202,15 @@ fn one_world_follows_another() {
     let empty = World::default();
     assert_eq!(
         told(None, &empty),
-        "listed Service, listed EndpointSlice, listed Node, listed ServiceCIDR"
+        "listed Service, listed EndpointSlice, listed Node, listed ServiceCIDR, listed Namespace, \
+         listed ServiceEntry, listed Node (where it is)"
     );
     let one = world(&[("a.yaml", WEB), ("b.yaml", WEB_SLICE)]);
     assert_eq!(
         told(None, &one),
         "Service(\"shop/web\"), Slice(\"shop/web-1\"), \
-         listed Service, listed EndpointSlice, listed Node, listed ServiceCIDR"
+         listed Service, listed EndpointSlice, listed Node, listed ServiceCIDR, listed Namespace, \
+         listed ServiceEntry, listed Node (where it is)"
     );
     let moved = world(&[("c.yaml", WEB), ("b.yaml", WEB_SLICE)]);
     assert_eq!(told(Some(&one), &moved), "");
