@@ -13,6 +13,7 @@ mod amounts;
 mod closeness;
 mod endpoints;
 mod flows;
+mod spill;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use closeby::compile::NodePlan;
 use closeby_nft::trace::{Draws, Fate, Host, Memory, Origin, Outcome, Packet, Tracer};
 use closeby_nft::{Name, Ruleset};
 
@@ -18,13 +19,25 @@ pub const FOREIGN_PRIORITY: u32 = 6;
 pub struct Traced {
     tracer: Tracer,
     host: Host,
+    /// Some endpoints may be drawn more often than others.
+    may_weigh: bool,
 }
 
 impl Traced {
     /// Makes the rules ready to run.
     #[must_use]
     pub fn new(ruleset: &Ruleset, addresses: &BTreeSet<IpAddr>) -> Self {
-        Self { tracer: Tracer::new(ruleset), host: Host { addresses: addresses.clone() } }
+        let host = Host { addresses: addresses.clone() };
+        Self { tracer: Tracer::new(ruleset), host, may_weigh: false }
+    }
+
+    /// Takes endpoints for right that are drawn more often than others, if any Service of this
+    /// plan has part of its connections go on.
+    #[must_use]
+    pub fn weighing(self, plan: &NodePlan) -> Self {
+        let ports = plan.services.values().flat_map(|service| &service.ports);
+        let may_weigh = ports.into_iter().any(|port| port.cluster.spill.is_some());
+        Self { may_weigh, ..self }
     }
 
     /// What becomes of a packet, over every sequence of random numbers that
@@ -102,7 +115,7 @@ impl Traced {
             self.is_clean(probe, &outcome)?;
             match (&outcome.fate, outcome.dnat) {
                 (Fate::Forwarded | Fate::Delivered, Some(target)) => {
-                    if targets.insert(target, outcome.masqueraded).is_some() {
+                    if targets.insert(target, outcome.masqueraded).is_some() && !self.may_weigh {
                         return Err(format!("{target:?} is drawn more often than others"));
                     }
                 }

@@ -99,12 +99,12 @@ proptest! {
         };
         let four: Vec<Change> = objects.into_iter().filter_map(of_ipv4).collect();
         let six: Vec<Change> = four.iter().cloned().map(in_ipv6).collect();
-        let (four, six) = (made(&four, facts.clone()), made(&six, facts_in_ipv6(facts)));
+        let (of_four, of_six) = (made(&four, facts.clone()), made(&six, facts_in_ipv6(facts)));
         let addresses: BTreeSet<IpAddr> =
             clusters::node_addresses().into_iter().filter(IpAddr::is_ipv4).collect();
         let addresses_in_ipv6 = addresses.iter().copied().map(translated).collect();
-        let four = Traced::new(four.ruleset(), &addresses);
-        let six = Traced::new(six.ruleset(), &addresses_in_ipv6);
+        let four = Traced::new(of_four.ruleset(), &addresses).weighing(&of_four.plan);
+        let six = Traced::new(of_six.ruleset(), &addresses_in_ipv6).weighing(&of_six.plan);
         for probe in probes.into_iter().filter(|probe| probe.destination.is_ipv4()) {
             let expected = four.decision(&probe).map(decision_in_ipv6);
             prop_assert_eq!(six.decision(&probe_in_ipv6(&probe)), expected, "{:?}", probe);

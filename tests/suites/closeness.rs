@@ -11,7 +11,8 @@ use std::sync::Arc;
 use closeby::compile::{Facts, Topology, Why, compile_all};
 use closeby::model::{
     Annotation, Change, Closeness, Cluster, Distribution, Endpoint, Hints, Life, Locality,
-    Namespace, PortName, Service, ServiceName, ServicePort, Slice, SliceName, SlicePort, Strict,
+    Namespace, PortName, Service, ServiceName, ServicePort, Slice, SliceName, SlicePort, Spill,
+    Strict,
 };
 use closeby_nft::{Family, L4Proto, Port};
 use closeby_tests::oracle::Oracle;
@@ -20,7 +21,7 @@ use closeby_tests::oracle::Oracle;
 struct Row {
     name: &'static str,
     /// What is asked: `mode`, `field=zone|node`, `own=zone|node|any`, `namespace=zone|node|any`,
-    /// `strict=zone|region`; and `hints` for `--topology=hints`.
+    /// `strict=zone|region`, `spill=auto|PERCENT`; and `hints` for `--topology=hints`.
     asks: &'static str,
     /// Where this node is, from the widest: `network/region/zone/subzone`; `-` is not said.
     here: &'static str,
@@ -80,6 +81,22 @@ const LADDER_1: &[&str] = &["on=n5 at=net/east/a/1", "on=n6 at=far/west/a/1"];
 const LADDER_0: &[&str] = &["on=n6 at=far/west/a/1", "on=n7 at=far/east/b/1"];
 const DRAINING: &[&str] = &["on=n1 zone=a draining", "on=n3 zone=b draining"];
 
+/// Two nodes in each of two zones, and one endpoint in the first.
+const FEW: &[&str] =
+    &["on=n2 at=-/-/a/- zone=a", "on=n3 at=-/-/b/- zone=b", "on=n4 at=-/-/b/- zone=b"];
+const FEW_HINTED: &[&str] = &[
+    "on=n2 at=-/-/a/- zone=a zones=a",
+    "on=n3 at=-/-/b/- zone=b zones=b",
+    "on=n4 at=-/-/b/- zone=b zones=b",
+];
+/// One endpoint for two nodes, and again, and three endpoints for one.
+const UNEVEN: &[&str] = &[
+    "on=n2 at=-/-/a/- zone=a",
+    "on=n3 at=-/-/b/- zone=b",
+    "on=n5 at=-/-/c/- zone=c",
+    "on=n5 zone=c",
+    "on=n5 zone=c",
+];
 const A: &str = "-/-/a/-";
 const HERE: &str = "net/west/a/1";
 const ALL: &str = "0 1 2 3";
@@ -145,6 +162,21 @@ const ROWS: &[Row] = &[
     row("strict: the region", "strict=region", HERE, LADDER, ("0 1 2 4", "strict", "region")),
     row("strict: the region, and the zone first", "strict=region own=zone", HERE, LADDER_2, ("1", "nearest", "region")),
     row("strict: none in the region", "strict=region own=zone", HERE, &["on=n5 at=net/east/a/1"], ("", "no_endpoint_within", "")),
+    // The overload bound.
+    row("spill: one of three endpoints for two of four nodes", "field=zone spill=auto", A, FEW, ("0 1 2", "spill", "zone")),
+    row("spill: as kube-proxy, nothing", "hints field=zone spill=auto", A, FEW, ("0 1 2", "no_preference", "cluster")),
+    row("spill: nobody asks for closeness", "spill=auto", A, FEW, ("0 1 2", "no_preference", "cluster")),
+    row("spill: there are enough", "field=zone spill=auto", "-/-/c/-", UNEVEN, ("2 3 4", "endpoint_zone", "zone")),
+    row("spill: a group that lacks endpoints itself gets nothing", "field=zone spill=auto", A, UNEVEN, ("0 2 3 4", "spill", "zone")),
+    row("spill: so much, whoever lacks", "field=zone spill=20", A, UNEVEN, ("0 1 2 3 4", "spill", "zone")),
+    row("spill: so much, from who has enough", "field=zone spill=20", "-/-/b/-", FEW, ("0 1 2", "spill", "zone")),
+    row("spill: hints are obeyed, and part goes on", "spill=auto", A, FEW_HINTED, ("0 1 2", "spill", "zone")),
+    row("spill: a Node is not known", "field=zone spill=auto", A, &["on=n2 at=-/-/a/- zone=a", "on=n3 zone=b", "on=n4 at=-/-/b/- zone=b"], ("0", "endpoint_zone", "zone")),
+    row("spill: from the node to the zone", "field=node spill=auto", A, &["on=n1 zone=a", "on=n2 at=-/-/a/- zone=a", "on=n2 zone=a", "on=n3 at=-/-/b/- zone=b"], ("0 1 2", "spill", "node")),
+    row("spill: from the node to all, where the zone has no others", "field=node spill=20", A, &["on=n1 zone=a", "on=n3 at=-/-/b/- zone=b"], ("0 1", "spill", "node")),
+    row("spill: to the region, by the annotation", "own=zone spill=auto", HERE, &["on=n2 at=net/west/a/1", "on=n4 at=net/west/b/1", "on=n5 at=net/west/b/1", "on=n6 at=net/east/c/1"], ("0 1 2", "spill", "subzone")),
+    row("spill: nothing is ready", "field=zone spill=auto", A, DRAINING, ("0 1", "terminating_only", "cluster")),
+    row("spill: what is strict is not left", "field=zone strict=zone spill=20", A, FEW, ("0", "endpoint_zone", "zone")),
     row("strict: nobody anywhere", "strict=zone", A, &["zone=b down"], ("", "no_endpoint", "")),
 ];
 
@@ -188,6 +220,10 @@ impl Case {
                 "mode" => closeness.by_hints = true,
                 "field" => closeness.distribution = Some(distribution),
                 "own" => closeness.annotation = annotation,
+                "spill" => {
+                    let percent = how.parse().map(Spill::Percent);
+                    closeness.spill = Some(percent.unwrap_or(Spill::Auto));
+                }
                 "strict" if how == "zone" => closeness.strict = Some(Strict::Zone),
                 "strict" => closeness.strict = Some(Strict::Region),
                 "namespace" => {
@@ -200,6 +236,7 @@ impl Case {
         let service = service(closeness);
         cluster.apply(Change::Service(service.clone()));
         cluster.apply(Change::Slice(slice(row)));
+        cluster.apply(Change::Locality("n1".into(), place(row.here)));
         for words in row.endpoints {
             let word = |key| words.split_whitespace().find_map(|word| word.strip_prefix(key));
             if let (Some(node), Some(at)) = (word("on="), word("at=")) {
@@ -276,7 +313,7 @@ fn the_compiler_keeps_what_is_asked_for() {
         let used = numbers(pool.backends.iter().map(|backend| backend.addr));
         let tier = pool.why.tier().map_or("", |tier| tier.word());
         assert_eq!(
-            (used.as_str(), pool.why.word(), tier),
+            (used.as_str(), pool.reason(), tier),
             (row.used, row.reason, row.tier),
             "{}",
             row.name

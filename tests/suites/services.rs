@@ -47,7 +47,7 @@ fn generators_reach_everything() {
         let oracle = Oracle { cluster: &cluster, facts: &facts, addresses: &addresses };
         let plan = compile_all(&cluster, &Arc::new(facts.clone()));
         for port in plan.services.values().flat_map(|service| &service.ports) {
-            seen.extend([&port.cluster, &port.local].map(|pool| pool.why.word().to_owned()));
+            seen.extend([&port.cluster, &port.local].map(|pool| pool.reason().to_owned()));
         }
         let notes = plan.services.values().flat_map(|service| &service.notes);
         seen.extend(notes.map(|note| match note.problem.contains("ServiceCIDR") {
@@ -77,7 +77,7 @@ fn generators_reach_everything() {
     assert_eq!(missing, Vec::<&str>::new(), "never drawn");
 }
 
-const REACHED: [&str; 49] = [
+const REACHED: [&str; 50] = [
     "contest",
     "inside a ServiceCIDR",
     "ClusterIp Drop",
@@ -105,6 +105,7 @@ const REACHED: [&str; 49] = [
     "node_without_zone",
     "no_endpoint_in_zone",
     "strict",
+    "spill",
     "no_endpoint_within",
     "terminating_only",
     "no_endpoint",
@@ -228,7 +229,7 @@ proptest! {
         let addresses = clusters::node_addresses();
         let made = Made::at_once(&cluster, &Arc::new(facts.clone()));
         let oracle = Oracle { cluster: &cluster, facts: &facts, addresses: &addresses };
-        let traced = Traced::new(made.ruleset(), &addresses);
+        let traced = Traced::new(made.ruleset(), &addresses).weighing(&made.plan);
         for probe in probes {
             let expected = Ok(oracle.decide(&probe));
             prop_assert_eq!(traced.decision(&probe), expected, "{:?}", probe);

@@ -101,6 +101,9 @@ fn port_faults(plan: &NodePlan, port: &PortPlan) -> impl Iterator<Item = String>
         faults.push(format!("family {} is not programmed", port.family));
     }
     for pool in [&port.cluster, &port.local] {
+        if pool.spill.as_ref().is_some_and(|spill| spill.slots.len() != pool.backends.len()) {
+            faults.push("a pool has slots for others than its endpoints".to_owned());
+        }
         if !pool.backends.is_sorted_by(|a, b| a < b) {
             faults.push("a pool is out of order or holds an endpoint twice".to_owned());
         }

@@ -13,10 +13,12 @@ pub mod entry;
 pub mod facts;
 pub mod health;
 pub mod judge;
+mod next_tier;
 pub mod numbers;
 pub mod plan;
 pub mod pool;
 pub mod select;
+pub mod spill;
 pub mod why;
 
 use std::collections::BTreeSet;
@@ -29,6 +31,7 @@ pub use plan::{
     ServicePlan, Serving, Sticky, Way,
 };
 
+pub use spill::Spill;
 pub use why::{Nearest, Tier, Why};
 
 use crate::model::{Cluster, Dirty, Service, ServiceName};

@@ -16,6 +16,7 @@ use serde::Serialize;
 use super::claims::Claims;
 use super::facts::Facts;
 use super::health::HealthPort;
+use super::spill::Spill;
 use super::why::Why;
 use crate::model::{Note, PortName, ServiceName};
 
@@ -260,6 +261,25 @@ pub struct Pool {
     pub backends: Arc<[Backend]>,
     /// Why these.
     pub why: Why,
+    /// What goes on to the next tier, if anything does; without, all are drawn alike.
+    pub spill: Option<Arc<Spill>>,
+}
+
+impl Pool {
+    /// What is drawn from: each endpoint as often as it is to be chosen beside the others.
+    pub fn slots(&self) -> impl Iterator<Item = &Backend> {
+        let times = |place: usize| self.spill.as_ref().map_or(1, |spill| spill.slots[place]);
+        let backends = self.backends.iter().enumerate();
+        backends.flat_map(move |(place, backend)| {
+            std::iter::repeat_n(backend, usize::from(times(place)))
+        })
+    }
+
+    /// Why, as a word.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        if self.spill.is_some() { "spill" } else { self.why.word() }
+    }
 }
 
 /// Every endpoint that serves, ready or draining, by how far it is: topology

@@ -63,7 +63,7 @@ pub(super) fn is_on_node(endpoint: &Endpoint, facts: &Facts) -> bool {
 }
 
 /// A number to sort by: cheaper than comparing addresses by family.
-fn order(backend: Backend) -> (u128, u16) {
+pub(super) fn order(backend: Backend) -> (u128, u16) {
     let addr = match backend.addr {
         IpAddr::V4(v4) => u128::from(v4.to_bits()),
         IpAddr::V6(v6) => v6.to_bits(),

@@ -8,6 +8,7 @@
 //!   node and zone decide, as the controller would have hinted them (KEP-4444).
 //! - Where it asks by annotation, localities do: the longest common part wins, as in Istio.
 //! - What is strict is never left, whoever is ready elsewhere.
+//! - Where a Service asks for it, part goes on to the next tier ([`super::spill`]).
 
 use std::sync::Arc;
 
@@ -15,33 +16,37 @@ use super::facts::{Facts, Topology};
 use super::plan::{Backend, Pool, Serving};
 use super::pool::Candidate;
 use super::why::{Nearest, Why};
-use crate::model::{Asked, Cluster, Distribution, Life, Locality, Service, Strict, Zone};
+use crate::model::{
+    Asked, Closeness, Cluster, Distribution, Life, Locality, Service, Spill, Strict, Zone,
+};
 
 /// How close the endpoints of a Service are to be, on this node.
 #[derive(Clone, Copy, Debug)]
 pub struct Wish<'a> {
     asked: Asked,
     strict: Option<Strict>,
-    facts: &'a Facts,
-    cluster: &'a Cluster,
+    pub(super) spill: Option<Spill>,
+    pub(super) facts: &'a Facts,
+    pub(super) cluster: &'a Cluster,
 }
 
 impl<'a> Wish<'a> {
     /// What is asked for a Service.
     #[must_use]
     pub fn of(service: &Service, cluster: &'a Cluster, facts: &'a Facts) -> Self {
-        let (asked, strict) = match facts.topology {
-            Topology::Closest => (cluster.asked(service), service.closeness.strict),
-            Topology::Hints => (Asked::Hints, None),
+        let Closeness { strict, spill, .. } = service.closeness;
+        let (asked, strict, spill) = match facts.topology {
+            Topology::Closest => (cluster.asked(service), strict, spill),
+            Topology::Hints => (Asked::Hints, None, None),
         };
-        Self { asked, strict, facts, cluster }
+        Self { asked, strict, spill, facts, cluster }
     }
 }
 
 /// A pool for traffic that is never there.
 #[must_use]
 pub fn not_asked() -> Pool {
-    Pool { backends: Arc::from([]), why: Why::NotAsked }
+    Pool { backends: Arc::from([]), why: Why::NotAsked, spill: None }
 }
 
 /// The endpoints for policy Cluster.
@@ -65,7 +70,10 @@ pub fn cluster_pool(candidates: &[Candidate<'_>], wish: &Wish<'_>) -> Pool {
         Asked::Distribution(wanted) => wish.by_distribution(&ready, wanted),
         Asked::Ladder(wanted) => Ok(wish.nearest(&ready, wanted)),
     };
-    chosen.unwrap_or_else(|why| pool(ready.into_iter(), wish.strict.map_or(why, Why::Strict)))
+    match chosen {
+        Ok(pool) => wish.spilled(pool, &ready),
+        Err(why) => pool(ready.into_iter(), wish.strict.map_or(why, Why::Strict)),
+    }
 }
 
 /// The endpoints for policy Local.
@@ -107,7 +115,7 @@ pub fn serving(candidates: &[Candidate<'_>], wish: &Wish<'_>) -> Serving {
 }
 
 /// Ready endpoints, at least one.
-type Ready<'r, 'c> = [&'r Candidate<'c>];
+pub(super) type Ready<'r, 'c> = [&'r Candidate<'c>];
 
 impl Wish<'_> {
     /// As hints say, all or nothing; why all are used, if they say nothing.
@@ -215,7 +223,7 @@ impl Wish<'_> {
         named.into_iter().take(parts).flatten().last().unwrap_or(Nearest::Cluster)
     }
 
-    fn shared_parts(&self, candidate: &Candidate<'_>) -> usize {
+    pub(super) fn shared_parts(&self, candidate: &Candidate<'_>) -> usize {
         let own = &self.facts.locality;
         let node = candidate.endpoint.node.as_ref();
         let told = candidate.locality.or_else(|| self.cluster.locality(node?));
@@ -257,7 +265,7 @@ fn has_node_hint(candidate: &Candidate<'_>) -> bool {
 }
 
 /// The zone of an endpoint, as its slice says.
-fn zone_of<'a>(candidate: &'a Candidate<'_>) -> Option<&'a Zone> {
+pub(super) fn zone_of<'a>(candidate: &'a Candidate<'_>) -> Option<&'a Zone> {
     match candidate.locality {
         Some(locality) => locality.zone.as_ref(),
         None => candidate.endpoint.zone.as_ref(),
@@ -275,8 +283,6 @@ fn last_resort<'a, 'c: 'a>(candidates: impl Iterator<Item = &'a Candidate<'c>>) 
 }
 
 fn pool<'a, 'c: 'a>(chosen: impl Iterator<Item = &'a Candidate<'c>>, why: Why) -> Pool {
-    Pool {
-        backends: chosen.map(|candidate| candidate.backend).collect::<Vec<Backend>>().into(),
-        why,
-    }
+    let backends: Vec<Backend> = chosen.map(|candidate| candidate.backend).collect();
+    Pool { backends: backends.into(), why, spill: None }
 }

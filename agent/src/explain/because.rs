@@ -5,14 +5,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{Destination, Found, Knowledge, Question};
-use crate::compile::{Entry, Why};
+use crate::compile::{Entry, Pool, Why};
 use crate::fastpath::Origin;
 use crate::model::Service;
 
 /// Why it goes as it does.
 pub(super) enum Because<'a> {
     /// As its pool was chosen.
-    Pool(&'a Why),
+    Pool(&'a Pool),
     /// Nobody could take it.
     NoEndpoints,
     /// The load balancer is closed to who asks.
@@ -24,7 +24,7 @@ pub(super) enum Because<'a> {
 impl Because<'_> {
     pub(super) fn why(&self) -> Option<&Why> {
         match self {
-            Self::Pool(why) => Some(why),
+            Self::Pool(pool) => Some(&pool.why),
             Self::NoEndpoints => Some(&Why::NoEndpoints),
             Self::SourceRanges(_) | Self::NotServed(_) => None,
         }
@@ -32,7 +32,8 @@ impl Because<'_> {
 
     pub(super) fn word(&self) -> Option<&'static str> {
         match self {
-            Self::Pool(_) | Self::NoEndpoints => self.why().map(Why::word),
+            Self::Pool(pool) => Some(pool.reason()),
+            Self::NoEndpoints => Some(Why::NoEndpoints.word()),
             Self::SourceRanges(_) => Some("source_ranges"),
             Self::NotServed(_) => None,
         }
@@ -42,7 +43,8 @@ impl Because<'_> {
 impl fmt::Display for Because<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Pool(why) => why.fmt(f),
+            Self::Pool(Pool { why, spill: None, .. }) => why.fmt(f),
+            Self::Pool(Pool { why, spill: Some(spill), .. }) => write!(f, "{why}; {spill}"),
             Self::NoEndpoints => Why::NoEndpoints.fmt(f),
             Self::SourceRanges(from) => write!(f, "loadBalancerSourceRanges do not hold {from}"),
             Self::NotServed(words) => f.write_str(words),
@@ -64,12 +66,12 @@ pub(super) fn because<'a>(
     if sources.is_some_and(|sources| !sources.iter().any(|it| it.contains(question.from))) {
         return Because::SourceRanges(question.from);
     }
-    let (cluster, local) = (&found.port.cluster.why, &found.port.local.why);
+    let (cluster, local) = (&found.port.cluster, &found.port.local);
     match (found.served.entry, origin) {
-        (Entry::Forward { reach, .. }, _) => Because::Pool(&found.port.pool(reach).why),
+        (Entry::Forward { reach, .. }, _) => Because::Pool(found.port.pool(reach)),
         (Entry::ByOrigin, Origin::Pod | Origin::Node) => Because::Pool(cluster),
         // What is strict has nothing to go to, whatever the policy.
-        (Entry::Drop, _) if matches!(cluster, Why::NoneWithin(_)) => Because::Pool(cluster),
+        (Entry::Drop, _) if matches!(cluster.why, Why::NoneWithin(_)) => Because::Pool(cluster),
         (Entry::ByOrigin, Origin::Outside) | (Entry::Drop, _) => Because::Pool(local),
         (Entry::Reject, _) => Because::NoEndpoints,
     }

@@ -14,6 +14,8 @@ pub struct Closeness {
     pub annotation: Annotation,
     /// Annotation `closeby.dev/strict`.
     pub strict: Option<Strict>,
+    /// Annotation `closeby.dev/spill`.
+    pub spill: Option<Spill>,
 }
 
 /// Where to begin.
@@ -35,6 +37,15 @@ pub enum Annotation {
     Any,
     /// What is preferred.
     Prefer(Distribution),
+}
+
+/// How much goes on to the next tier, lest the endpoints of one be overloaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spill {
+    /// As much as its endpoints cannot bear, if clients are spread as Nodes are.
+    Auto,
+    /// So much of a hundred, 1 to 100.
+    Percent(u8),
 }
 
 /// What is never left, whoever is ready elsewhere.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use closeby_nft::{Family, Prefix};
 
 use super::change::{Change, Kind};
-use super::closeness::{Annotation, Asked, Strict};
+use super::closeness::{Annotation, Asked, Spill, Strict};
 use super::host::HostAddresses;
 use super::locality::Locality;
 use super::name::{NamespaceName, NodeName, ServiceCidrName, ServiceName, SliceName};
@@ -196,6 +196,12 @@ impl Cluster {
         self.nodes.get(node).map(|node| &node.locality).or_else(|| self.localities.get(node))
     }
 
+    /// All Nodes that are known, and where they are.
+    pub fn localities(&self) -> impl Iterator<Item = (&NodeName, &Locality)> {
+        let others = self.localities.iter().filter(|(name, _)| !self.nodes.contains_key(*name));
+        self.nodes.iter().map(|(name, node)| (name, &node.locality)).chain(others)
+    }
+
     /// How close the endpoints of a Service are to be.
     #[must_use]
     pub fn asked(&self, service: &Service) -> Asked {
@@ -266,8 +272,11 @@ impl Cluster {
         };
         for (service, known) in &self.services {
             let looks = matches!(self.asked(known), Asked::Ladder(_))
-                || known.closeness.strict == Some(Strict::Region);
-            if looks && self.slices_of(service).any(is_there) {
+                || known.closeness.strict == Some(Strict::Region)
+                || known.closeness.spill.is_some();
+            // All Nodes stand for the clients of one that spills.
+            let counts = known.closeness.spill == Some(Spill::Auto);
+            if counts || looks && self.slices_of(service).any(is_there) {
                 dirty.services.insert(service.clone());
             }
         }

@@ -23,12 +23,19 @@ impl Locality {
     /// in Istio: most clusters have no subzones.
     #[must_use]
     pub fn shared_parts(&self, other: &Self) -> usize {
-        let same = [
-            self.network == other.network,
-            self.region == other.region,
-            self.zone == other.zone,
-            self.subzone == other.subzone,
-        ];
-        same.iter().take_while(|same| **same).count()
+        let pairs = self.parts().into_iter().zip(other.parts());
+        pairs.take_while(|(own, other)| own == other).count()
+    }
+
+    /// Its parts, the widest first; empty where nothing is said.
+    #[must_use]
+    pub fn parts(&self) -> [&str; Self::PARTS] {
+        let Self { network, region, zone, subzone } = self;
+        [
+            network.as_ref().map_or("", Network::as_str),
+            region.as_ref().map_or("", Region::as_str),
+            zone.as_ref().map_or("", Zone::as_str),
+            subzone.as_ref().map_or("", Subzone::as_str),
+        ]
     }
 }

@@ -26,7 +26,7 @@ pub use address::{
 };
 pub use admission::Admission;
 pub use change::{Change, Kind};
-pub use closeness::{Annotation, Asked, Closeness, Distribution, Strict};
+pub use closeness::{Annotation, Asked, Closeness, Distribution, Spill, Strict};
 pub use cluster::{Cluster, Dirty, TRIGGERS_MAX};
 pub use host::HostAddresses;
 pub use locality::Locality;

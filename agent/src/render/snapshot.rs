@@ -6,7 +6,7 @@ use std::sync::Arc;
 use closeby_nft::Family;
 use imbl::ordmap::DiffItem;
 
-use crate::compile::{Entry, Frontend, NodePlan, PortPlan, Reach, Served, Way, Why};
+use crate::compile::{Entry, Frontend, NodePlan, Pool, PortPlan, Reach, Served, Way, Why};
 use crate::fastpath::snapshot::Traffic;
 use crate::fastpath::{Snapshot, Target};
 
@@ -95,7 +95,10 @@ fn insert(snapshot: &mut Snapshot, port: &PortPlan) {
 }
 
 fn target(port: &PortPlan, entry: Entry) -> Target {
-    let pool = |reach| Arc::clone(&port.pool(reach).backends);
+    let pool = |reach| match port.pool(reach) {
+        Pool { backends, spill: None, .. } => Arc::clone(backends),
+        spilled => spilled.slots().copied().collect(),
+    };
     match entry {
         Entry::Forward { reach, .. } => Target::Forward(pool(reach)),
         Entry::ByOrigin => {

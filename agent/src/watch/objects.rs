@@ -78,6 +78,9 @@ objects! {
         /// What endpoints are never left.
         #[serde(rename = "closeby.dev/strict")]
         strict: Loose<String>,
+        /// How much goes on to the next tier.
+        #[serde(rename = "closeby.dev/spill")]
+        spill: Loose<String>,
     }
 
     /// A Service, `v1`.

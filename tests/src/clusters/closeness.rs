@@ -3,7 +3,7 @@
 use closeby::model::{
     Annotation, Change, Closeness, Distribution, Endpoint, Hints, Life, Locality, Namespace,
     NamespaceName, Network, PortName, Region, Service, ServiceEntry, ServiceName, ServicePort,
-    Slice, SliceName, SlicePort, Strict, Subzone,
+    Slice, SliceName, SlicePort, Spill, Strict, Subzone,
 };
 use closeby_nft::{Family, L4Proto};
 use proptest::collection::vec;
@@ -21,12 +21,14 @@ pub(super) fn of_service() -> impl Strategy<Value = Closeness> {
         weighted(0.4, distribution()),
         annotation(),
         weighted(0.15, select(vec![Strict::Zone, Strict::Region])),
+        weighted(0.3, select(vec![Spill::Auto, Spill::Auto, Spill::Percent(20)])),
     );
-    let some = says.prop_map(|(by_hints, distribution, annotation, strict)| Closeness {
+    let some = says.prop_map(|(by_hints, distribution, annotation, strict, spill)| Closeness {
         by_hints: by_hints.is_some(),
         distribution,
         annotation,
         strict,
+        spill,
     });
     prop_oneof![1 => Just(Closeness::default()), 1 => some]
 }

@@ -17,6 +17,19 @@ pub(super) enum Wish {
     Annotation(Distribution),
 }
 
+/// By what endpoints were chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// This node.
+    Node,
+    /// Its zone.
+    Zone,
+    /// The part of its locality in this place, and all that are wider.
+    Part(usize),
+    /// Nothing.
+    All,
+}
+
 impl Oracle<'_> {
     /// Who says something first is heard.
     pub(super) fn wish(&self, service: &Service) -> Wish {
@@ -51,9 +64,9 @@ impl Oracle<'_> {
         }
     }
 
-    /// Those of the ready ones that are used.
-    pub(super) fn chosen<'a>(&self, wish: Wish, ready: &[Known<'a>]) -> Vec<Known<'a>> {
-        let all = || ready.to_vec();
+    /// Those of the ready ones that are used, and by which step.
+    pub(super) fn chosen<'a>(&self, wish: Wish, ready: &[Known<'a>]) -> (Vec<Known<'a>>, Step) {
+        let all = || (ready.to_vec(), Step::All);
         let some = |test: &dyn Fn(&Known<'a>) -> bool| -> Option<Vec<Known<'a>>> {
             let some: Vec<Known<'a>> = ready.iter().filter(|known| test(known)).copied().collect();
             (!some.is_empty()).then_some(some)
@@ -64,26 +77,33 @@ impl Oracle<'_> {
         if let Wish::Annotation(distribution) = wish {
             let by_node = if distribution == Distribution::SameNode { here() } else { None };
             let by_parts = (1..=4).rev().find_map(|parts| {
-                some(&|known| self.place(known)[..parts] == self.own_place()[..parts])
+                let own = &self.own_place()[..parts];
+                let some = some(&|known| self.place(known)[..parts] == *own)?;
+                // What has no name is no place.
+                let named = own.iter().rposition(|part| !part.is_empty());
+                Some((some, named.map_or(Step::All, Step::Part)))
             });
+            let by_node = by_node.map(|some| (some, Step::Node));
             return by_node.or(by_parts).unwrap_or_else(all);
         }
         if all_name_nodes && let Some(ours) = some(&|known| self.is_for_node(known.endpoint)) {
-            return ours;
+            return (ours, Step::Node);
         }
         if wish == Wish::Field(Distribution::SameNode)
             && !all_name_nodes
             && let Some(here) = here()
         {
-            return here;
+            return (here, Step::Node);
         }
         if all_name_zones {
-            return some(&|known| self.is_for_zone(known.endpoint)).unwrap_or_else(all);
+            let ours = some(&|known| self.is_for_zone(known.endpoint));
+            return ours.map_or_else(all, |some| (some, Step::Zone));
         }
         let zone = text(self.facts.locality.zone.as_ref());
         match wish {
             Wish::Field(_) if !zone.is_empty() => {
-                some(&|known| self.place_by_slice(known)[2] == zone).unwrap_or_else(all)
+                let ours = some(&|known| self.place_by_slice(known)[2] == zone);
+                ours.map_or_else(all, |some| (some, Step::Zone))
             }
             _ => all(),
         }
@@ -100,35 +120,24 @@ impl Oracle<'_> {
     }
 
     /// This node's network, region, zone and subzone.
-    fn own_place(&self) -> [&str; 4] {
-        let own = &self.facts.locality;
-        [
-            text(own.network.as_ref()),
-            text(own.region.as_ref()),
-            text(own.zone.as_ref()),
-            text(own.subzone.as_ref()),
-        ]
+    pub(super) fn own_place(&self) -> [&str; 4] {
+        self.facts.locality.parts()
     }
 
     /// The same of an endpoint: as it says, or its Node; else as its slice says.
-    fn place<'a>(&'a self, known: &Known<'a>) -> [&'a str; 4] {
+    pub(super) fn place<'a>(&'a self, known: &Known<'a>) -> [&'a str; 4] {
         let node = known.endpoint.node.as_ref();
         if self.is_here(known.endpoint) {
             return self.own_place();
         }
         match known.told.or_else(|| self.cluster.locality(node?)) {
-            Some(at) => [
-                text(at.network.as_ref()),
-                text(at.region.as_ref()),
-                text(at.zone.as_ref()),
-                text(at.subzone.as_ref()),
-            ],
+            Some(at) => at.parts(),
             None => self.place_by_slice(known),
         }
     }
 
     /// Where its slice says that it is: in a zone, and zones lie in one region.
-    fn place_by_slice<'a>(&'a self, known: &Known<'a>) -> [&'a str; 4] {
+    pub(super) fn place_by_slice<'a>(&'a self, known: &Known<'a>) -> [&'a str; 4] {
         let zone = match known.told {
             Some(told) => text(told.zone.as_ref()),
             None => text(known.endpoint.zone.as_ref()),
@@ -138,6 +147,6 @@ impl Oracle<'_> {
     }
 }
 
-fn text<T: std::borrow::Borrow<str>>(name: Option<&T>) -> &str {
+pub(super) fn text<T: std::borrow::Borrow<str>>(name: Option<&T>) -> &str {
     name.map_or("", std::borrow::Borrow::borrow)
 }

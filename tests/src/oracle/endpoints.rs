@@ -40,8 +40,11 @@ impl Oracle<'_> {
         let mut lists =
             Lists { anybody: !ready.is_empty() || !draining.is_empty(), ..Lists::default() };
         let within = |life| with(life, &|known| self.is_within(service, known));
-        let chosen = self.chosen(self.wish(service), &within(Life::Ready));
-        lists.cluster.extend(chosen.iter().map(|known| known.target));
+        let usable = within(Life::Ready);
+        let chosen = self.chosen(self.wish(service), &usable);
+        lists.cluster.extend(chosen.0.iter().map(|known| known.target));
+        let goes_on = self.goes_on(service, &chosen, &usable);
+        lists.cluster.extend(goes_on.iter().map(|known| known.target));
         let here = ready.iter().filter(|known| self.is_here(known.endpoint));
         lists.local.extend(here.map(|known| known.target));
         // The last resort, for each list by itself, however close.

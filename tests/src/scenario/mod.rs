@@ -219,7 +219,7 @@ impl Run {
         let facts = &self.setting.facts;
         let addresses = &self.setting.addresses;
         let oracle = Oracle { cluster: &self.cluster, facts, addresses };
-        let traced = Traced::new(self.made.ruleset(), addresses);
+        let traced = Traced::new(self.made.ruleset(), addresses).weighing(&self.made.plan);
         out.push_str("packets\n");
         for packet in &self.packets {
             let told = |problem| format!("{}: {problem}", packet.text);

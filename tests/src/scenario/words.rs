@@ -81,6 +81,10 @@ fn pool(out: &mut String, name: &str, pool: &Pool) {
     let backends = if backends.is_empty() { "nobody".to_owned() } else { backends.join(" ") };
     push(out, 4, format_args!("{name}: {backends}"));
     push(out, 6, format_args!("because {}", pool.why));
+    if let Some(spill) = &pool.spill {
+        let slots: Vec<String> = spill.slots.iter().map(ToString::to_string).collect();
+        push(out, 6, format_args!("{spill}: slots {}", slots.join(" ")));
+    }
 }
 
 fn words_of(entry: Entry) -> &'static str {

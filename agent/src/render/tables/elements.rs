@@ -9,7 +9,8 @@ use super::sets::SetKind;
 use super::source::{CLUSTER, EXTERNAL_LOCAL, LOCAL, NODE, Source};
 use super::sticky;
 use crate::compile::{
-    Backend, Entry, Facts, Frontend, LocalAddresses, Masquerade, PortPlan, Served, Sticky, Way,
+    Backend, Entry, Facts, Frontend, LocalAddresses, Masquerade, Pool, PortPlan, Served, Sticky,
+    Way,
 };
 
 /// One contribution.
@@ -103,8 +104,8 @@ fn frontend_items(
     sets: &Sets,
     give: &mut impl FnMut(Item),
 ) {
-    let mut give_pool = |backends: &[Backend], kind, source: &Source| {
-        pool_items((backends, kind), port.sticky, at, source, give);
+    let mut give_pool = |pool: &Pool, kind, source: &Source| {
+        pool_items((pool, kind), port.sticky, at, source, give);
     };
     let local = &port.local.backends;
     match entry {
@@ -113,12 +114,12 @@ fn frontend_items(
                 Masquerade::NotPods => Kind::Cluster,
                 Masquerade::All => sets.all,
             };
-            give_pool(&port.pool(reach).backends, kind, &sets.anywhere);
+            give_pool(port.pool(reach), kind, &sets.anywhere);
         }
         Entry::ByOrigin => {
-            give_pool(&port.cluster.backends, sets.origin, &sets.anywhere);
+            give_pool(&port.cluster, sets.origin, &sets.anywhere);
             if !local.is_empty() {
-                give_pool(local, sets.local, &sets.on_node);
+                give_pool(&port.local, sets.local, &sets.on_node);
             }
         }
         Entry::Drop | Entry::Reject => {}
@@ -133,26 +134,30 @@ fn frontend_items(
 
 /// A frontend that draws from these backends, through chains of this kind.
 fn pool_items(
-    (backends, kind): (&[Backend], Kind),
+    (pool, kind): (&Pool, Kind),
     sticky: Option<Sticky>,
     at: &Key,
     source: &Source,
     give: &mut impl FnMut(Item),
 ) {
     let timeout_s = sticky.map(|sticky| sticky.timeout_s);
-    let class = Class { timeout_s, ..Class::new(kind, backends.len()) };
+    let class = Class { timeout_s, ..Class::new(kind, pool.slots().count()) };
     let number = |number| Data::Value(Value::new().number(number));
     let target =
         |backend: &Backend| Data::Value(Value::new().addr(backend.addr).port(backend.port));
     give(Item::Class(class));
     give(Item::Own(source.classes, at.clone(), number(class.number())));
-    let slots = (0..).zip(backends.iter().map(target));
+    let slots = (0..).zip(pool.slots().map(target));
     give(Item::Pool(source.endpoints, at.clone(), in_order(slots)));
     if let Some(sticky) = sticky {
         // What cannot be remembered is drawn as without affinity.
         give(Item::Class(class.plain()));
+        let backends = &pool.backends;
         let tokens = sticky::tokens(sticky.number, backends);
-        let slots = (0..).zip(tokens.iter().map(|token| number(*token)));
+        let token = |backend: &Backend| {
+            backends.binary_search(backend).map_or(Data::None, |place| number(tokens[place]))
+        };
+        let slots = (0..).zip(pool.slots().map(token));
         give(Item::Pool(source.tokens, at.clone(), in_order(slots)));
         let endpoints = tokens.into_iter().zip(backends.iter().map(target));
         give(Item::Pool(source.sticky_endpoints, at.clone(), in_order(endpoints)));

@@ -34,7 +34,8 @@ impl Demand {
                 Change::Service(service) => {
                     let closeness = &service.closeness;
                     let by_region = closeness.strict == Some(Strict::Region);
-                    (asks(closeness.annotation) || by_region) && self.begin()
+                    let asks = asks(closeness.annotation) || by_region || closeness.spill.is_some();
+                    asks && self.begin()
                 }
                 _ => false,
             };

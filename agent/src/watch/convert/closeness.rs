@@ -3,7 +3,7 @@
 use super::super::loose::Loose;
 use super::super::objects::{Annotations, Metadata};
 use super::notes::Notes;
-use crate::model::{Annotation, Closeness, Distribution, Strict, quoted};
+use crate::model::{Annotation, Closeness, Distribution, Spill, Strict, quoted};
 
 /// Hints as the controller writes them, and nothing else (KEP-2433); the second is the older name,
 /// which goes first for the controller, too.
@@ -13,6 +13,8 @@ const TOPOLOGY_AWARE_HINTS: &str = "service.kubernetes.io/topology-aware-hints";
 const TRAFFIC_DISTRIBUTION: &str = "networking.istio.io/traffic-distribution";
 /// Ours: what is never left.
 const STRICT: &str = "closeby.dev/strict";
+/// Ours: how much goes on.
+const SPILL: &str = "closeby.dev/spill";
 
 /// What a Service says; `distribution` is its `spec.trafficDistribution`.
 pub(super) fn of_service(
@@ -27,6 +29,7 @@ pub(super) fn of_service(
         distribution: spec(distribution, notes),
         annotation: annotation(annotations, notes),
         strict: strict(annotations, notes),
+        spill: spill(annotations, notes),
     }
 }
 
@@ -37,6 +40,7 @@ pub(super) fn of_entry(metadata: &Loose<Metadata>, notes: &mut Notes) -> Closene
     Closeness {
         annotation: annotation(annotations, notes),
         strict: strict(annotations, notes),
+        spill: spill(annotations, notes),
         ..Closeness::default()
     }
 }
@@ -116,6 +120,23 @@ fn strict(annotations: &Annotations, notes: &mut Notes) -> Option<Strict> {
         other => {
             let problem = format!("{} is none of zone, region; it is ignored", quoted(other));
             notes.add(format_args!("metadata.annotations[{STRICT}]"), problem);
+            None
+        }
+    }
+}
+
+/// `auto`, or so much of a hundred, with or without its sign.
+fn spill(annotations: &Annotations, notes: &mut Notes) -> Option<Spill> {
+    let text = word(SPILL, &annotations.spill, "it is ignored", notes)?;
+    let percent = text.strip_suffix('%').unwrap_or(text).parse().ok();
+    match (text, percent) {
+        ("" | "0" | "0%", _) => None,
+        ("auto", _) => Some(Spill::Auto),
+        (_, Some(percent @ 1..=100)) => Some(Spill::Percent(percent)),
+        (other, _) => {
+            let problem =
+                format!("{} is neither auto nor a percentage; it is ignored", quoted(other));
+            notes.add(format_args!("metadata.annotations[{SPILL}]"), problem);
             None
         }
     }

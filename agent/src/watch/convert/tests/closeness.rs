@@ -5,8 +5,7 @@ use std::fmt::Write;
 use super::super::{Converted, Source, namespace_object, node_metadata, service, service_entry};
 use super::parse;
 use crate::model::{
-    Admission, Annotation, Change, Closeness, Distribution, Locality, Network, Region, Strict,
-    Subzone, Zone,
+    Admission, Annotation, Change, Closeness, Distribution, Locality, Spill, Strict,
 };
 
 fn words(closeness: &Closeness) -> String {
@@ -26,18 +25,15 @@ fn words(closeness: &Closeness) -> String {
         Strict::Zone => "strict zone".to_owned(),
         Strict::Region => "strict region".to_owned(),
     }));
+    words.extend(closeness.spill.map(|spill| match spill {
+        Spill::Auto => "spill auto".to_owned(),
+        Spill::Percent(percent) => format!("spill {percent}"),
+    }));
     words.join(", ")
 }
 
 fn place(locality: &Locality) -> String {
-    let Locality { network, region, zone, subzone } = locality;
-    let parts = [
-        network.as_ref().map(Network::as_str),
-        region.as_ref().map(Region::as_str),
-        zone.as_ref().map(Zone::as_str),
-        subzone.as_ref().map(Subzone::as_str),
-    ];
-    parts.map(|part| part.unwrap_or("-")).join("/")
+    locality.parts().map(|part| if part.is_empty() { "-" } else { part }).join("/")
 }
 
 fn told((change, notes): &Converted) -> String {
@@ -155,6 +151,23 @@ fn what_services_say_by_other_annotations() {
                 .to_owned(),
             "null",
             "hints".to_owned(),
+        ),
+        ("{closeby.dev/spill: auto}".to_owned(), "null", "spill auto".to_owned()),
+        ("{closeby.dev/spill: '20'}".to_owned(), "null", "spill 20".to_owned()),
+        ("{closeby.dev/spill: 100%}".to_owned(), "null", "spill 100".to_owned()),
+        ("{closeby.dev/spill: 0%}".to_owned(), "null", nobody.clone()),
+        (
+            "{closeby.dev/spill: 101%}".to_owned(),
+            "null",
+            note(
+                "metadata.annotations[closeby.dev/spill]",
+                "\"101%\" is neither auto nor a percentage; it is ignored",
+            ),
+        ),
+        (
+            "{closeby.dev/spill: 20}".to_owned(),
+            "null",
+            note("metadata.annotations[closeby.dev/spill]", "20 is no text; it is ignored"),
         ),
         ("{closeby.dev/strict: zone}".to_owned(), "null", "strict zone".to_owned()),
         ("{closeby.dev/strict: region}".to_owned(), "null", "strict region".to_owned()),
