@@ -73,7 +73,8 @@ fn closeness_without_hints(rig: &Rig) -> Result<(), Failed> {
 /// By the Service, then by its Namespace, while the Nodes come nearer and go.
 fn the_ladder(rig: &Rig) -> Result<(), Failed> {
     let mut site = rig.site("n1", BY_NODE_RANGE)?;
-    let asks = |word| Service { annotations: vec![(ISTIO, word)], ..service("web", 1) };
+    let asks =
+        |word: &str| Service { annotations: vec![(ISTIO, word.to_owned())], ..service("web", 1) };
     site.put(&asks("PreferSameNode"), &["a2", "b1", "c1"])?;
     site.start()?;
     expect(&site, &["a2"], "n", "node nearest")?;
@@ -106,8 +107,10 @@ fn the_ladder(rig: &Rig) -> Result<(), Failed> {
 
 fn what_is_strict_is_never_left(rig: &Rig) -> Result<(), Failed> {
     let mut site = rig.site("n1", BY_NODE_RANGE)?;
-    let strict =
-        |what| Service { annotations: vec![("closeby.dev/strict", what)], ..service("web", 1) };
+    let strict = |what: &str| Service {
+        annotations: vec![("closeby.dev/strict", what.to_owned())],
+        ..service("web", 1)
+    };
     site.put(&strict("zone"), &["a2", "b1"])?;
     site.start()?;
     expect(&site, &["a2"], "n", "zone strict")?;

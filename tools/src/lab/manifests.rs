@@ -85,6 +85,9 @@ pub enum Distribution {
 }
 
 impl Distribution {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::PreferClose, Self::PreferSameZone, Self::PreferSameNode];
+
     /// The API's word.
     #[must_use]
     pub fn word(self) -> &'static str {
@@ -118,7 +121,7 @@ pub struct Service {
     /// `spec.trafficDistribution`.
     pub distribution: Option<Distribution>,
     /// `metadata.annotations`.
-    pub annotations: Vec<(&'static str, &'static str)>,
+    pub annotations: Vec<(&'static str, String)>,
     /// Endpoints have no hints, whatever is asked: as with no controller that writes them.
     pub without_hints: bool,
     /// `spec.internalTrafficPolicy` is `Local`.

@@ -14,6 +14,7 @@ mod judge;
 mod matrix;
 mod stage;
 mod steps;
+mod stories;
 mod story;
 
 /// A packet went where it must not.
@@ -40,6 +41,8 @@ struct Flags {
 enum Play {
     /// Play the story: three zones, and a service that learns to stay in the zone of its client.
     Try(Try),
+    /// Play who may ask for closeness, story by story: a cluster each, and a matrix of answers
+    Stories(Stories),
     /// Change Services a thousand times while clients dial them without pause: nobody may lose
     Steady(Steady),
 }
@@ -58,6 +61,25 @@ struct Steady {
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     connections: usize,
     /// Keep the agent's log, its configuration and the manifests in this folder
+    #[arg(long, value_name = "DIR")]
+    keep_logs: Option<PathBuf>,
+}
+
+/// Which stories to play.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXIT_CODES)]
+struct Stories {
+    /// The stories [default: all]
+    #[arg(value_name = "NAME", value_parser = stories::NAMES)]
+    names: Vec<String>,
+    /// The agent to run on every node [default: `closeby` beside this program]
+    #[arg(long, value_name = "PATH")]
+    agent: Option<PathBuf>,
+    /// Requests of each client in each family, two thirds TCP, one third UDP
+    // Fewer might miss one of four pods by chance, and that would look like a fault.
+    #[arg(long, value_name = "N", default_value_t = 90, value_parser = clap::value_parser!(u16).range(75..=10_000))]
+    requests: u16,
+    /// Keep the agents' logs, their configuration and the manifests in this folder
     #[arg(long, value_name = "DIR")]
     keep_logs: Option<PathBuf>,
 }
@@ -94,7 +116,9 @@ fn main() -> ExitCode {
 /// Before [`lab::enter`] nothing may start a thread.
 fn play(play: &Play) -> anyhow::Result<ExitCode> {
     let (agent, keep) = match play {
-        Play::Try(Try { agent, keep_logs, .. }) | Play::Steady(Steady { agent, keep_logs, .. }) => {
+        Play::Try(Try { agent, keep_logs, .. })
+        | Play::Stories(Stories { agent, keep_logs, .. })
+        | Play::Steady(Steady { agent, keep_logs, .. }) => {
             (self::agent(agent.as_deref())?, keep_logs.as_deref())
         }
     };
@@ -106,6 +130,9 @@ fn play(play: &Play) -> anyhow::Result<ExitCode> {
         Entry::Inside => {
             let right = match play {
                 Play::Try(flags) => story::play(&agent, flags)?,
+                Play::Stories(Stories { names, requests, keep_logs, .. }) => {
+                    stories::play(&agent, names, usize::from(*requests), keep_logs.as_deref())?
+                }
                 Play::Steady(flags) => steady(&agent, flags)?,
             };
             Ok(if right { ExitCode::SUCCESS } else { ExitCode::from(WRONG) })

@@ -15,11 +15,11 @@ use closeby_tools::lab::{Agent, Attach, Cluster, NodeSpec, POD_RANGES, SCRATCH, 
 use crate::steps::{Catalog, ZONES};
 
 /// The port all pods serve.
-const TARGET: u16 = 8080;
+pub(crate) const TARGET: u16 = 8080;
 /// The port of `ui` on every node.
-const NODE_PORT: u16 = 30080;
+pub(crate) const NODE_PORT: u16 = 30080;
 /// How long an agent may take until its first generation, and to follow a change.
-const START: Duration = Duration::from_secs(15);
+pub(crate) const START: Duration = Duration::from_secs(15);
 const FOLLOW: Duration = Duration::from_secs(3);
 
 /// Everything that plays.
@@ -46,7 +46,7 @@ impl Stage {
         let mut stage =
             Self { cluster, folder, catalog: BTreeMap::new(), _ui: servers, agents: Vec::new() };
         stage.put(first)?;
-        stage.agents = stage.start(agent, &home)?;
+        stage.agents = start_agents(&stage.cluster, &stage.folder, agent, &home)?;
         for agent in &mut stage.agents {
             if agent.next_generation(START)?.is_none() {
                 let (node, tail) = (agent.node(), agent.log_tail());
@@ -68,15 +68,8 @@ impl Stage {
         catalog: Catalog,
     ) -> anyhow::Result<Vec<(String, Option<Duration>)>> {
         self.agents.iter().for_each(Agent::forget_past);
-        let written = Instant::now();
         self.put(catalog)?;
-        let follow = |agent: &mut Agent| {
-            let left = FOLLOW.saturating_sub(written.elapsed());
-            let committed = agent.next_generation(left.max(Duration::from_millis(1)))?;
-            let took = committed.map(|it| it.at.saturating_duration_since(written));
-            Ok((agent.node().to_owned(), took))
-        };
-        self.agents.iter_mut().map(follow).collect()
+        follow(&mut self.agents)
     }
 
     /// Writes `catalog`, and lets exactly its endpoints serve.
@@ -92,23 +85,42 @@ impl Stage {
         self.catalog.retain(|zone, _| catalog.zones.contains(zone));
         Ok(())
     }
+}
 
-    fn start(&self, agent: &Path, home: &Path) -> anyhow::Result<Vec<Agent>> {
-        let config = home.join("config.yaml");
-        let [v4, v6] = POD_RANGES;
-        let text = format!(
-            "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n\
-             mode: nftables\nclusterCIDR: \"{v4},{v6}\"\n"
-        );
-        fs::write(&config, text).with_context(|| format!("writing {}", config.display()))?;
-        let start = |node: &closeby_tools::lab::Host| {
-            let mut command = Command::new(agent);
-            command.arg("--manifests").arg(self.folder.path());
-            command.arg("--config").arg(&config).args(["--hostname-override", node.name()]);
-            Ok(Agent::start(node, &mut command, &home.join(format!("{}.log", node.name())))?)
-        };
-        self.cluster.nodes().iter().map(start).collect()
-    }
+/// Waits until every agent has committed what was just written. Says how long each took; none if
+/// it reported nothing, which an agent may do whose node the change does not concern.
+pub(crate) fn follow(agents: &mut [Agent]) -> anyhow::Result<Vec<(String, Option<Duration>)>> {
+    let written = Instant::now();
+    let follow = |agent: &mut Agent| {
+        let left = FOLLOW.saturating_sub(written.elapsed());
+        let committed = agent.next_generation(left.max(Duration::from_millis(1)))?;
+        let took = committed.map(|it| it.at.saturating_duration_since(written));
+        Ok((agent.node().to_owned(), took))
+    };
+    agents.iter_mut().map(follow).collect()
+}
+
+/// Starts an agent on every node.
+pub(crate) fn start_agents(
+    cluster: &Cluster,
+    folder: &Folder,
+    agent: &Path,
+    home: &Path,
+) -> anyhow::Result<Vec<Agent>> {
+    let config = home.join("config.yaml");
+    let [v4, v6] = POD_RANGES;
+    let text = format!(
+        "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n\
+         mode: nftables\nclusterCIDR: \"{v4},{v6}\"\n"
+    );
+    fs::write(&config, text).with_context(|| format!("writing {}", config.display()))?;
+    let start = |node: &closeby_tools::lab::Host| {
+        let mut command = Command::new(agent);
+        command.arg("--manifests").arg(folder.path());
+        command.arg("--config").arg(&config).args(["--hostname-override", node.name()]);
+        Ok(Agent::start(node, &mut command, &home.join(format!("{}.log", node.name())))?)
+    };
+    cluster.nodes().iter().map(start).collect()
 }
 
 /// Where manifests and logs go: memory that vanishes with the lab, or a folder that stays.
@@ -142,7 +154,7 @@ fn catalog_service(catalog: Catalog) -> Service {
     Service { distribution, internal_local: local, ..plain_service("catalog", 20) }
 }
 
-fn plain_service(name: &str, number: u8) -> Service {
+pub(crate) fn plain_service(name: &str, number: u8) -> Service {
     Service::new(name, service_addresses(number), 80, TARGET)
 }
 

@@ -13,9 +13,9 @@ use crate::matrix::{Flow, Row, measure, stayed, table, verdict};
 use crate::stage::{Stage, catalog_addresses, in_zone, ui_addresses};
 use crate::steps::{Expect, STORY, Step, ZONES};
 
-const BOLD: Style = Style::new().bold();
-const GOOD: Style = AnsiColor::Green.on_default();
-const BAD: Style = AnsiColor::Red.on_default().bold();
+pub(crate) const BOLD: Style = Style::new().bold();
+pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
+pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
 
 /// Who keeps connections open over a change.
 const HOLDER: &str = "ui-a";
