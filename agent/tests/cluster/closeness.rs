@@ -45,10 +45,12 @@ fn asked_and_moved(rig: &mut Rig<'static>) -> Result<(), Failed> {
     let far = rig.cluster.pod("d1");
     rig.until("as the Namespace says", |_| Ok(who_at(far, to) == names(&["a1"])))?;
     drop(may_all);
-    let logs = rig.logs();
+    let may_less = rig.start_agent(rig.cluster.node(SPARE), User::KubeProxy, &[])?;
+    rig.until("the whole cluster, there too", |_| Ok(who_at(far, to) == names(&SPREAD)))?;
+    let log = may_less.log_tail();
     let told =
         ["namespaces", "serviceentries"].map(|what| format!("not allowed to watch {what}: "));
-    check(told.iter().all(|told| logs.contains(told)), "it is told", &logs)?;
+    check(told.iter().all(|told| log.contains(told)), "it is told", &log)?;
     check(who_at(near, to) == names(&SPREAD), "who may not list Namespaces goes without", &near)
 }
 
