@@ -171,6 +171,9 @@ fn push_set(out: &mut String, set: &Set, family: Family) {
     if set.spec.dynamic {
         out.push_str("\t\tflags dynamic,timeout\n");
     }
+    if set.spec.counted {
+        out.push_str("\t\tcounter\n");
+    }
     if !set.elements.is_empty() {
         out.push_str("\t\telements = {\n");
         for (key, data) in set.elements.iter() {
@@ -195,6 +198,9 @@ fn push_chain(out: &mut String, chain: &Chain, family: Family) {
 
 fn push_element(out: &mut String, key: &Key, data: &Data, spec: &SetSpec, family: Family) {
     push_values(out, &spec.key, &key.0, family);
+    if spec.counted {
+        out.push_str(" counter");
+    }
     match (data, &spec.data) {
         (Data::None, _) => {}
         (Data::Verdict(verdict), _) => {
@@ -313,6 +319,7 @@ mod tests {
             data: DataKind::Fields(vec![Field::Priority]),
             size: 1,
             dynamic: false,
+            counted: false,
         };
         let key = Key::new()
             .addr(Ipv4Addr::new(10, 96, 0, 1).into())

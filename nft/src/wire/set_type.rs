@@ -117,7 +117,7 @@ pub(super) fn spec(declared: &SetType, size: u32, family: Family) -> Option<SetS
         by_typeof(declared, family)?
     };
     let dynamic = declared.flags & set::FLAG_DYNAMIC != 0;
-    let spec = SetSpec { key, data, size, dynamic };
+    let spec = SetSpec { key, data, size, dynamic, counted: false };
     // A field alone is not padded, but our keys and values always are.
     let padded = |fields: &[Field], most: usize| {
         let len: usize = fields.iter().map(|field| field.padded_len(family)).sum();
@@ -336,11 +336,12 @@ mod tests {
             data: DataKind::Fields(vec![Field::Daddr, Field::Dport]),
             size: 8,
             dynamic: false,
+            counted: false,
         }
     }
 
     fn entries() -> SetSpec {
-        SetSpec { key: vec![Field::Priority], data: DataKind::Verdict, size: 8, dynamic: false }
+        SetSpec { key: vec![Field::Priority], data: DataKind::Verdict, size: 8, dynamic: false, counted: false }
     }
 
     fn affinity() -> SetSpec {
@@ -349,6 +350,7 @@ mod tests {
             data: DataKind::Fields(vec![Field::Priority]),
             size: 8,
             dynamic: true,
+            counted: false,
         }
     }
 

@@ -128,7 +128,7 @@ impl Rendered {
         for &family in &plan.facts.families {
             let content = Content::without_services(&plan.facts, family);
             let sets = SetKind::of_node(&plan.facts, family).map(|kind| {
-                let spec = kind.spec(family, blank.sizes.get(family, kind));
+                let spec = kind.spec(family, blank.sizes.get(family, kind), false);
                 (kind.name(), Set { spec, elements: Elements::new() })
             });
             let table = Table { sets: sets.collect(), chains: OrdMap::new() };
@@ -169,7 +169,7 @@ impl Rendered {
                 let is_as_before =
                     |set: &Set| set.elements.ptr_eq(elements) && set.spec.size == size;
                 if !table.sets.get(&*kind.as_str()).is_some_and(is_as_before) {
-                    let set = Set { spec: kind.spec(*family, size), elements: elements.clone() };
+                    let set = Set { spec: kind.spec(*family, size, false), elements: elements.clone() };
                     table.sets.insert(kind.name(), set);
                 }
             }
