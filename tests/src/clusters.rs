@@ -303,7 +303,7 @@ pub fn facts() -> impl Strategy<Value = Facts> {
     let primary = vec![node_addr(Family::Ip, 1), node_addr(Family::Ip6, 1)];
     let known = (subsequence(primary, 0..=2), service_cidrs());
     let node = (weighted(0.8, zone()), detect_local(), node_port_addresses());
-    (families, node, any::<[bool; 2]>(), mark, known).prop_map(
+    (families, node, any::<[bool; 3]>(), mark, known).prop_map(
         |(families, (zone, detect_local, addresses), switches, mark, (primary, cidrs))| Facts {
             node: NodeName::from(NODE),
             zone,
@@ -311,6 +311,7 @@ pub fn facts() -> impl Strategy<Value = Facts> {
             detect_local,
             masquerade_all: switches[0],
             drop_martian_loopback: switches[1],
+            counters_max: if switches[2] { u32::MAX } else { 0 },
             masquerade_mark: mark,
             node_port_addresses: addresses,
             node_addresses: primary.iter().copied().collect(),

@@ -208,7 +208,8 @@ impl Builder<'_, '_> {
     fn verdict_map(&mut self, target: &Name) -> Set {
         let ports = vec![Field::L4Proto, Field::Dport];
         let key = if self.tape.yes() { vec![Field::Priority] } else { ports };
-        let spec = SetSpec { key, data: DataKind::Verdict, size: 8, dynamic: false, counted: false };
+        let spec =
+            SetSpec { key, data: DataKind::Verdict, size: 8, dynamic: false, counted: false };
         let mut elements = Elements::new();
         for _ in 0..self.tape.below(4) {
             let number = self.tape.below(4);

@@ -19,7 +19,7 @@ fn read(words: &[&str]) -> Result<Cli, String> {
 fn remarks(words: &[&str]) -> Vec<String> {
     let cli = read(words).unwrap_or_else(|error| panic!("{words:?}: {error}"));
     let flags = cli.run.input.settings.0;
-    let sources = Sources { file: None, flags, drop_martian_loopback: false };
+    let sources = Sources { file: None, flags, drop_martian_loopback: false, counters_max: 0 };
     let settings = sources.load().unwrap_or_else(|error| panic!("{words:?}: {error}"));
     settings.remarks
 }

@@ -246,9 +246,9 @@ fn most(service: &Service) -> usize {
 
 /// The pool without what exceeds `most`.
 fn limited(pool: Pool, most: usize) -> Pool {
-    match pool.backends.get(..most) {
-        Some(head) if head.len() < pool.backends.len() => {
-            Pool { backends: Arc::from(head), ..pool }
+    match (pool.backends.get(..most), pool.distances.get(..most)) {
+        (Some(backends), Some(distances)) if most < pool.backends.len() => {
+            Pool { backends: backends.into(), distances: distances.into(), ..pool }
         }
         _ => pool,
     }

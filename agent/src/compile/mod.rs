@@ -9,6 +9,7 @@
 //! is one path for both.
 
 pub mod claims;
+pub mod distance;
 pub mod entry;
 pub mod facts;
 pub mod health;
@@ -21,6 +22,7 @@ pub mod select;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+pub use distance::Distance;
 pub use facts::{DetectLocal, Facts, LocalAddresses, MarkBit, NodePortAddresses};
 pub use health::HealthPort;
 pub use plan::{

@@ -14,6 +14,7 @@ use imbl::ordmap::DiffItem;
 use serde::Serialize;
 
 use super::claims::Claims;
+use super::distance::Distance;
 use super::facts::Facts;
 use super::health::HealthPort;
 use crate::model::{NodeName, Note, PortName, ServiceName, Zone};
@@ -255,8 +256,19 @@ pub enum Reach {
 pub struct Pool {
     /// The endpoints.
     pub backends: Arc<[Backend]>,
+    /// How far each of them is, to tell of what went there.
+    pub distances: Arc<[Distance]>,
     /// Why these.
     pub why: Why,
+}
+
+impl Pool {
+    /// How far an endpoint of it is.
+    #[must_use]
+    pub fn distance(&self, backend: &Backend) -> Option<Distance> {
+        let place = self.backends.binary_search(backend).ok()?;
+        self.distances.get(place).copied()
+    }
 }
 
 /// Every endpoint that serves, ready or draining, by how far it is: topology

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use closeby_nft::{Family, L4Proto};
 
+use super::distance::{Distance, distance};
 use super::facts::Facts;
 use super::plan::Backend;
 use crate::model::{Endpoint, Hints, Life, PortName, Slice};
@@ -17,6 +18,8 @@ pub struct Candidate<'a> {
     pub life: Life,
     /// Whether it is on this node.
     pub on_node: bool,
+    /// How far it is.
+    pub distance: Distance,
     /// For whom it is meant.
     pub hints: &'a Hints,
 }
@@ -43,6 +46,7 @@ pub fn candidates<'a>(
                 backend: Backend { addr: endpoint.addr, port: port.port },
                 life: endpoint.life,
                 on_node: is_on_node(endpoint, facts),
+                distance: distance(facts, endpoint),
                 hints: &endpoint.hints,
             }));
         }

@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 
+use super::distance::Distance;
 use super::facts::Facts;
 use super::plan::{Backend, Pool, Serving, Why};
 use super::pool::Candidate;
@@ -17,7 +18,7 @@ use crate::model::{Life, Zone};
 /// A pool for traffic that is never there.
 #[must_use]
 pub fn not_asked() -> Pool {
-    Pool { backends: Arc::from([]), why: Why::NotAsked }
+    Pool { backends: Arc::from([]), distances: Arc::from([]), why: Why::NotAsked }
 }
 
 /// The endpoints for policy Cluster.
@@ -113,8 +114,7 @@ fn last_resort<'a, 'c: 'a>(candidates: impl Iterator<Item = &'a Candidate<'c>>) 
 }
 
 fn pool<'a, 'c: 'a>(chosen: impl Iterator<Item = &'a Candidate<'c>>, why: Why) -> Pool {
-    Pool {
-        backends: chosen.map(|candidate| candidate.backend).collect::<Vec<Backend>>().into(),
-        why,
-    }
+    let (backends, distances): (Vec<Backend>, Vec<Distance>) =
+        chosen.map(|candidate| (candidate.backend, candidate.distance)).unzip();
+    Pool { backends: backends.into(), distances: distances.into(), why }
 }

@@ -20,6 +20,8 @@ pub struct Sources {
     pub flags: Vec<Given>,
     /// closeby's own `--drop-martian-loopback`; it counts beside a file.
     pub drop_martian_loopback: bool,
+    /// What closeby's own `--count-connections` comes to; as that one.
+    pub counters_max: u32,
 }
 
 impl Sources {
@@ -29,8 +31,12 @@ impl Sources {
     ///
     /// If the file cannot be read, or what [`Settings::read`] says.
     pub fn load(&self) -> Result<Settings, ConfigError> {
-        let drop_martian_loopback = self.drop_martian_loopback;
-        self.configured().map(|configured| Settings { drop_martian_loopback, ..configured })
+        let Self { drop_martian_loopback, counters_max, .. } = *self;
+        self.configured().map(|configured| Settings {
+            drop_martian_loopback,
+            counters_max,
+            ..configured
+        })
     }
 
     /// What kube-proxy's file and flags say.

@@ -90,6 +90,7 @@ fn takes_what_is_set() {
             conntrack: Conntrack { min: 0, ..Conntrack::default() },
             allow_external_ips: false,
             drop_martian_loopback: false,
+            counters_max: 0,
             oom_score: 0,
             bind_address_hard_fail: true,
             logging: Logging { format: LogFormat::Json, level: LogLevel::Debug },

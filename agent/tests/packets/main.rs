@@ -13,6 +13,7 @@ mod affinity;
 mod beside;
 mod chance;
 mod changes;
+mod counting;
 mod external;
 mod flood;
 mod health;
@@ -60,6 +61,7 @@ fn suite() -> ExitCode {
         verdicts::ALL,
         external::ALL,
         changes::ALL,
+        counting::ALL,
         affinity::ALL,
         udp::ALL,
         node::ALL,

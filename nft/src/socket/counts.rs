@@ -35,8 +35,7 @@ impl Netlink {
     ) -> Result<(), ListError> {
         let (seq, mut request) = (self.next_seq(), Vec::new());
         let flags = nfnl::DUMP;
-        let message =
-            begin_request(&mut request, msg::GETSETELEM, flags, seq, Some(table.family));
+        let message = begin_request(&mut request, msg::GETSETELEM, flags, seq, Some(table.family));
         nfnl::put_str(&mut request, elem::LIST_TABLE, table.name.as_str());
         nfnl::put_str(&mut request, elem::LIST_SET, set.as_str());
         nfnl::end_message(&mut request, &message);

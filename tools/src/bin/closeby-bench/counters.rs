@@ -195,7 +195,8 @@ fn report(lanes: &[Lane; 2]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN);
     table.set_header(["", NAMES[0], NAMES[1]]);
-    let rows: [(&str, fn(&Lane) -> &Vec<f64>); 7] = [
+    type Times = fn(&Lane) -> &Vec<f64>;
+    let rows: [(&str, Times); 7] = [
         ("load, ms", |lane| &lane.load_ms),
         ("change of one endpoint, us", |lane| &lane.change_us),
         ("the same while all is read, us", |lane| &lane.change_beside_reader_us),
