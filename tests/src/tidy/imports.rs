@@ -77,6 +77,7 @@ const PUBLISHED: &[&str] = &[
     "compile::HealthPort",
     "compile::LocalAddresses",
     "compile::Masquerade",
+    "compile::NodePlan",
     "compile::NodePortAddresses",
     "compile::Pool",
     "compile::Reach",

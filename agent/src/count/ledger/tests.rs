@@ -1,3 +1,5 @@
+//! The ledger, told of elements one by one.
+
 use std::sync::Arc;
 
 use closeby_nft::ruleset::Value;
