@@ -15,8 +15,8 @@ use crate::wait::{Ready, ready};
 
 /// How long it rests at least between two readings.
 const REST_MIN: Duration = Duration::from_secs(1);
-/// And how many times as long as a reading took: reading takes a fiftieth of a processor at most.
-const REST_TIMES: u32 = 50;
+/// And how many times as long as a reading took: reading takes a hundredth of a processor at most.
+const REST_TIMES: u32 = 100;
 
 /// What the loop knows of counting.
 #[derive(Debug)]
