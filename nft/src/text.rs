@@ -73,11 +73,13 @@ pub fn rule(rule: &Rule, family: Family) -> String {
     out
 }
 
-/// One element of a set with this declaration: `key` or `key : data`.
+/// One element of a set with this declaration: `key` or `key : data`, whether it
+/// counts or not.
 #[must_use]
 pub fn element(key: &Key, data: &Data, spec: &SetSpec, family: Family) -> String {
     let mut out = String::new();
-    push_element(&mut out, key, data, spec, family);
+    push_values(&mut out, &spec.key, &key.0, family);
+    push_data(&mut out, data, spec, family);
     out
 }
 
@@ -178,7 +180,11 @@ fn push_set(out: &mut String, set: &Set, family: Family) {
         out.push_str("\t\telements = {\n");
         for (key, data) in set.elements.iter() {
             out.push_str("\t\t\t");
-            push_element(out, &key, &data, &set.spec, family);
+            push_values(out, &set.spec.key, &key.0, family);
+            if set.spec.counted {
+                out.push_str(" counter");
+            }
+            push_data(out, &data, &set.spec, family);
             out.push_str(",\n");
         }
         out.push_str("\t\t}\n");
@@ -196,11 +202,8 @@ fn push_chain(out: &mut String, chain: &Chain, family: Family) {
     out.push_str("\t}\n");
 }
 
-fn push_element(out: &mut String, key: &Key, data: &Data, spec: &SetSpec, family: Family) {
-    push_values(out, &spec.key, &key.0, family);
-    if spec.counted {
-        out.push_str(" counter");
-    }
+/// What an element carries, behind its key.
+fn push_data(out: &mut String, data: &Data, spec: &SetSpec, family: Family) {
     match (data, &spec.data) {
         (Data::None, _) => {}
         (Data::Verdict(verdict), _) => {
