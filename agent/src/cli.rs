@@ -4,6 +4,7 @@
 //! come from their table ([`FLAGS`]). Names, booleans and values are read as
 //! kube-proxy reads them.
 
+mod counting;
 mod guards;
 
 use std::ffi::OsString;
@@ -22,6 +23,7 @@ use crate::config::Settings as Configured;
 use crate::config::flags::{FLAGS, Flag, Given, read_switch};
 use crate::explain::Destination;
 use crate::model::{Admission, ServiceProxy};
+pub use counting::Counting;
 pub use guards::Guards;
 
 /// What the exit codes mean, at the end of every help.
@@ -43,6 +45,8 @@ Exit codes:
 const SETTINGS: [&str; 2] =
     ["kube-proxy's settings, also beside --config", "kube-proxy's settings, not beside --config"];
 
+/// Services with metrics of their own, unless more are wanted.
+const SERVICE_METRICS: usize = 100;
 /// How wide the help is.
 const HELP_COLUMNS: usize = 80;
 
@@ -124,6 +128,10 @@ pub struct Run {
         conflicts_with_all = ["manifests", "once", "shadow"],
     )]
     pub remove_startup_taint: Option<String>,
+    /// The Services with most connections whose connections have metrics of their own;
+    /// those of all others are summed up. 0 for no metrics by Service.
+    #[arg(long, value_name = "N", default_value_t = SERVICE_METRICS)]
+    pub service_metrics: usize,
     /// Program what the objects say now, then exit; the rules stay.
     #[arg(long)]
     pub once: bool,
@@ -192,6 +200,9 @@ pub struct InputArgs {
     /// What is taken of objects, and of neighbours.
     #[command(flatten)]
     pub guards: Guards,
+    /// What is counted in the kernel.
+    #[command(flatten)]
+    pub counting: Counting,
     /// Settings by flags.
     #[command(flatten)]
     pub settings: Settings,

@@ -20,6 +20,7 @@ use nix::unistd::{SysconfVar, sysconf};
 use tracing::{debug, error, info, warn};
 
 use crate::config::{self, Settings, Sources};
+use crate::count;
 use crate::handover::{self, Clear, HandoverError};
 use crate::host::sysctls;
 use crate::host::{AddressError, Lock, LockError, families, probe};
@@ -33,6 +34,7 @@ use crate::watch::api::{AccessError, StartError};
 use crate::watch::manifests::ManifestsError;
 use crate::watch::notify::WatchError;
 
+mod counting;
 mod ending;
 mod fullness;
 mod observer;
@@ -42,6 +44,7 @@ mod source;
 mod sweeping;
 mod telling;
 
+use counting::Counter;
 use ending::Ending;
 use observer::Teller;
 pub use shadow::shadow;
@@ -124,6 +127,8 @@ pub struct Options {
     pub sources: Sources,
     /// Stop after the first generation is in the kernel.
     pub once: bool,
+    /// How many Services have metrics of their own.
+    pub service_metrics: usize,
 }
 
 /// Sets what takes full rights on the node, and nothing else.
@@ -168,7 +173,9 @@ pub fn daemon(options: Options) -> Result<(), DaemonError> {
     }
     let Settings { sync_period, configz, .. } = &options.settings;
     let health = ProxyHealth::new(families.clone(), *sync_period);
-    let shared = Arc::new(Shared::new(health, Metrics::new(&families), configz));
+    let mut metrics = Metrics::new(&families);
+    let counter = start_counting(&options, &mut metrics, &until_clear)?;
+    let shared = Arc::new(Shared::new(health, metrics, configz));
     let on_panic = ending.on_panic();
     let server = (!options.once).then(|| listen(&options.settings, &shared, &on_panic));
     let server = server.transpose()?;
@@ -185,9 +192,23 @@ pub fn daemon(options: Options) -> Result<(), DaemonError> {
     }
     let sweeper = Sweeper::start(on_swept, Arc::clone(&shared), &on_panic)?;
     let published: Published = Arc::new(ArcSwapOption::empty());
-    let teller = Teller::new(shared, &published, server, recorder);
+    let teller = Teller::new(shared, &published, server, recorder, counter);
     work(options, kernel, families, &inbox, sweeper, &published, teller)?;
     ending.outcome()
+}
+
+/// What counts connections, if they are counted and anybody is told.
+fn start_counting(
+    options: &Options,
+    metrics: &mut Metrics,
+    until: &OwnedFd,
+) -> Result<Option<Counter>, DaemonError> {
+    if options.once || options.settings.counters_max == 0 {
+        return Ok(None);
+    }
+    let counted = count::Shared::new(options.service_metrics);
+    metrics.tell_of_connections(counted.clone());
+    Counter::start(counted, another(until)?).map(Some)
 }
 
 /// The node's own servers, and those that follow what is published.

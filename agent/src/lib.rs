@@ -14,6 +14,7 @@
 pub mod cli;
 pub mod compile;
 pub mod config;
+pub mod count;
 pub mod daemon;
 pub mod explain;
 pub mod fastpath;

@@ -11,6 +11,7 @@ use closeby::config::{ConfigError, LogFormat, LogLevel, Logging, Settings, Sourc
 use closeby::daemon::{DaemonError, Options, Source, daemon, init, shadow};
 use closeby::explain::{Question, explain};
 use closeby::handover::{self, HandoverError};
+use closeby::host::processors;
 use closeby::model::NodeName;
 use closeby::offline::View;
 use closeby::watch::api::{Access, AccessError, listing::Guard};
@@ -116,6 +117,7 @@ fn run(args: &Run) -> anyhow::Result<()> {
         settings,
         sources,
         once: args.once,
+        service_metrics: args.service_metrics,
     };
     Ok(if args.shadow { shadow(options, args.shadow_metrics) } else { daemon(options) }?)
 }
@@ -171,7 +173,15 @@ fn sources(input: &InputArgs) -> Sources {
         flags: input.settings.0.clone(),
         drop_martian_loopback: input.guards.drop_martian_loopback,
         topology: input.topology.into(),
+        counters_max: counters_max(input),
     }
+}
+
+/// For how many elements there may be counters of connections. A kernel that does not say how many
+/// processors it counts for is taken to have many.
+fn counters_max(input: &InputArgs) -> u32 {
+    const MANY: u32 = 1024;
+    input.counting.count_connections.counters_max(processors::possible().unwrap_or(MANY))
 }
 
 /// This node's name: what is set, then the host's name, trimmed and in lower

@@ -142,6 +142,9 @@ fn spec_problem(spec: &SetSpec, family: Family) -> Option<String> {
     if spec.dynamic && spec.data != DataKind::Fields(vec![Field::Priority]) {
         return Some("packets fill it, and it is no map to meta priority".to_owned());
     }
+    if spec.dynamic && spec.counted {
+        return Some("packets fill it, and it counts them".to_owned());
+    }
     match &spec.data {
         DataKind::None | DataKind::Verdict => None,
         DataKind::Fields(fields) => {

@@ -121,6 +121,10 @@ pub struct SetSpec {
     /// its elements end by themselves. They are the kernel's: no value here
     /// holds them, no listing reads them, no difference touches them.
     pub dynamic: bool,
+    /// `counter`: the kernel counts for each element the packets that found it.
+    /// What it counted is the kernel's as well, and read by itself
+    /// ([`crate::socket::Netlink::counts`]).
+    pub counted: bool,
 }
 
 impl SetSpec {

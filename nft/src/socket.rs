@@ -10,12 +10,14 @@
 //! lost.
 
 pub mod channel;
+mod counts;
 mod foreign;
 mod listing;
 
 use nix::errno::Errno;
 
 pub use channel::{Channel, OpenError};
+pub use counts::EachCount;
 
 use crate::batch::{Batch, Sealed};
 use crate::kernel::{CommitError, Kernel, ListError, Listing, Receipt, Refusal};

@@ -73,11 +73,13 @@ pub fn rule(rule: &Rule, family: Family) -> String {
     out
 }
 
-/// One element of a set with this declaration: `key` or `key : data`.
+/// One element of a set with this declaration: `key` or `key : data`, whether it
+/// counts or not.
 #[must_use]
 pub fn element(key: &Key, data: &Data, spec: &SetSpec, family: Family) -> String {
     let mut out = String::new();
-    push_element(&mut out, key, data, spec, family);
+    push_values(&mut out, &spec.key, &key.0, family);
+    push_data(&mut out, data, spec, family);
     out
 }
 
@@ -171,11 +173,18 @@ fn push_set(out: &mut String, set: &Set, family: Family) {
     if set.spec.dynamic {
         out.push_str("\t\tflags dynamic,timeout\n");
     }
+    if set.spec.counted {
+        out.push_str("\t\tcounter\n");
+    }
     if !set.elements.is_empty() {
         out.push_str("\t\telements = {\n");
         for (key, data) in set.elements.iter() {
             out.push_str("\t\t\t");
-            push_element(out, &key, &data, &set.spec, family);
+            push_values(out, &set.spec.key, &key.0, family);
+            if set.spec.counted {
+                out.push_str(" counter");
+            }
+            push_data(out, &data, &set.spec, family);
             out.push_str(",\n");
         }
         out.push_str("\t\t}\n");
@@ -193,8 +202,8 @@ fn push_chain(out: &mut String, chain: &Chain, family: Family) {
     out.push_str("\t}\n");
 }
 
-fn push_element(out: &mut String, key: &Key, data: &Data, spec: &SetSpec, family: Family) {
-    push_values(out, &spec.key, &key.0, family);
+/// What an element carries, behind its key.
+fn push_data(out: &mut String, data: &Data, spec: &SetSpec, family: Family) {
     match (data, &spec.data) {
         (Data::None, _) => {}
         (Data::Verdict(verdict), _) => {
@@ -313,6 +322,7 @@ mod tests {
             data: DataKind::Fields(vec![Field::Priority]),
             size: 1,
             dynamic: false,
+            counted: false,
         };
         let key = Key::new()
             .addr(Ipv4Addr::new(10, 96, 0, 1).into())

@@ -141,11 +141,8 @@ fn spec(family: Family) -> impl Strategy<Value = SetSpec> {
         Just(DataKind::Verdict),
         data.prop_map(DataKind::Fields),
     ];
-    (key, data, any::<(u32, bool)>()).prop_map(|(key, data, (size, dynamic))| SetSpec {
-        key,
-        data,
-        size,
-        dynamic,
+    (key, data, any::<(u32, bool, bool)>()).prop_map(|(key, data, (size, dynamic, counted))| {
+        SetSpec { key, data, size, dynamic, counted }
     })
 }
 

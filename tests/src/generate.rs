@@ -137,7 +137,8 @@ impl Builder<'_, '_> {
             3 => (vec![Field::L4Proto, Field::Dport], DataKind::None),
             _ => (vec![Field::Saddr, Field::Daddr, Field::L4Proto, Field::Dport], DataKind::None),
         };
-        SetSpec { key, data, size: 8 + u32::from(self.tape.below(2)), dynamic: false }
+        let counted = self.tape.below(3) == 0;
+        SetSpec { key, data, size: 8 + u32::from(self.tape.below(2)), dynamic: false, counted }
     }
 
     fn set(&mut self) -> Set {
@@ -207,7 +208,8 @@ impl Builder<'_, '_> {
     fn verdict_map(&mut self, target: &Name) -> Set {
         let ports = vec![Field::L4Proto, Field::Dport];
         let key = if self.tape.yes() { vec![Field::Priority] } else { ports };
-        let spec = SetSpec { key, data: DataKind::Verdict, size: 8, dynamic: false };
+        let spec =
+            SetSpec { key, data: DataKind::Verdict, size: 8, dynamic: false, counted: false };
         let mut elements = Elements::new();
         for _ in 0..self.tape.below(4) {
             let number = self.tape.below(4);

@@ -97,7 +97,7 @@ pub fn number(number: u32) -> Data {
 #[must_use]
 pub fn set(key: &[Field], data: DataKind, elements: Vec<(Key, Data)>) -> Set {
     Set {
-        spec: SetSpec { key: key.to_vec(), data, size: 1024, dynamic: false },
+        spec: SetSpec { key: key.to_vec(), data, size: 1024, dynamic: false, counted: false },
         elements: elements.into_iter().collect(),
     }
 }

@@ -54,7 +54,8 @@ pub fn service_plan(
         let sources = sources(service, addr, facts);
         for (index, port) in service.ports.iter().enumerate() {
             let slices = cluster.slices_of(&service.name);
-            let candidates = pool::candidates(slices, family, &port.name, port.proto, facts);
+            let candidates =
+                pool::candidates(slices, family, &port.name, port.proto, wish.places());
             let frontends: Vec<_> = claims::frontends(service, addr, port, facts).collect();
             let is_own = |way| matches!(way, Way::ClusterIp | Way::ServiceEntry);
             let is_exposed = frontends.iter().any(|(_, way)| !is_own(*way));
@@ -277,9 +278,9 @@ fn most(service: &Service) -> usize {
 
 /// The pool without what exceeds `most`.
 fn limited(pool: Pool, most: usize) -> Pool {
-    match pool.backends.get(..most) {
-        Some(head) if head.len() < pool.backends.len() => {
-            Pool { backends: Arc::from(head), ..pool }
+    match (pool.backends.get(..most), pool.distances.get(..most)) {
+        (Some(backends), Some(distances)) if most < pool.backends.len() => {
+            Pool { backends: backends.into(), distances: distances.into(), ..pool }
         }
         _ => pool,
     }

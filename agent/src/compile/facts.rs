@@ -39,6 +39,9 @@ pub struct Facts {
     pub node_addresses: BTreeSet<IpAddr>,
     /// Where ClusterIPs come from, as far as it is known (ServiceCIDRs).
     pub service_cidrs: BTreeSet<Prefix>,
+    /// Connections are counted as long as what they are counted in has room for
+    /// no more elements than this: each takes memory for every processor.
+    pub counters_max: u32,
 }
 
 /// ServiceCIDRs of a family that are watched over: each takes a rule that new
@@ -62,6 +65,7 @@ impl Facts {
             primary_addresses: BTreeSet::new(),
             node_addresses: BTreeSet::new(),
             service_cidrs: BTreeSet::new(),
+            counters_max: 0,
         }
     }
 

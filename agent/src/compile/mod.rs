@@ -9,6 +9,7 @@
 //! is one path for both.
 
 pub mod claims;
+pub mod distance;
 pub mod entry;
 pub mod facts;
 pub mod health;
@@ -24,6 +25,7 @@ pub mod why;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+pub use distance::Distance;
 pub use facts::{DetectLocal, Facts, LocalAddresses, MarkBit, NodePortAddresses, Topology};
 pub use health::HealthPort;
 pub use plan::{

@@ -41,14 +41,18 @@ impl Wish<'_> {
         let placed: Vec<Placed<&str>> = next
             .map(|candidate| Placed {
                 backend: candidate.backend,
+                distance: candidate.distance,
                 in_tier: pool.backends.binary_search(&candidate.backend).is_ok(),
                 group: self.group_of(by, candidate),
             })
             .collect();
         match spill(asked, &placed, &self.clients(by)) {
-            Some((backends, spill)) => {
-                Pool { backends: backends.into(), spill: Some(Arc::new(spill)), ..pool }
-            }
+            Some((backends, distances, spill)) => Pool {
+                backends: backends.into(),
+                distances: distances.into(),
+                spill: Some(Arc::new(spill)),
+                ..pool
+            },
             None => pool,
         }
     }

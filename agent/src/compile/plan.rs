@@ -14,6 +14,7 @@ use imbl::ordmap::DiffItem;
 use serde::Serialize;
 
 use super::claims::Claims;
+use super::distance::Distance;
 use super::facts::Facts;
 use super::health::HealthPort;
 use super::spill::Spill;
@@ -259,6 +260,8 @@ pub enum Reach {
 pub struct Pool {
     /// The endpoints.
     pub backends: Arc<[Backend]>,
+    /// How far each of them is, to tell of what went there.
+    pub distances: Arc<[Distance]>,
     /// Why these.
     pub why: Why,
     /// What goes on to the next tier, if anything does; without, all are drawn alike.
@@ -279,6 +282,13 @@ impl Pool {
     #[must_use]
     pub fn reason(&self) -> &'static str {
         if self.spill.is_some() { "spill" } else { self.why.word() }
+    }
+
+    /// How far an endpoint of it is.
+    #[must_use]
+    pub fn distance(&self, backend: &Backend) -> Option<Distance> {
+        let place = self.backends.binary_search(backend).ok()?;
+        self.distances.get(place).copied()
     }
 }
 

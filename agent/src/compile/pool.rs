@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use closeby_nft::{Family, L4Proto};
 
+use super::distance::{Distance, Places};
 use super::facts::Facts;
 use super::plan::Backend;
 use crate::model::{Endpoint, Life, Locality, PortName, Slice};
@@ -21,6 +22,8 @@ pub struct Candidate<'a> {
     pub endpoint: &'a Endpoint,
     /// Where it is, if its slice says that itself.
     pub locality: Option<&'a Locality>,
+    /// How far it is, to tell of.
+    pub distance: Distance,
 }
 
 /// The endpoints of a port, ordered by address and port.
@@ -35,7 +38,7 @@ pub fn candidates<'a>(
     family: Family,
     name: &PortName,
     proto: L4Proto,
-    facts: &Facts,
+    places: Places<'_>,
 ) -> Vec<Candidate<'a>> {
     let mut found = Vec::new();
     for slice in slices.filter(|slice| slice.family == family) {
@@ -45,9 +48,10 @@ pub fn candidates<'a>(
             found.extend(endpoints.map(|(place, endpoint)| Candidate {
                 backend: Backend { addr: endpoint.addr, port: port.port },
                 life: endpoint.life,
-                on_node: is_on_node(endpoint, facts),
+                on_node: is_on_node(endpoint, places.facts),
                 endpoint,
                 locality: slice.localities.get(place),
+                distance: places.distance(endpoint, slice.localities.get(place)),
             }));
         }
     }

@@ -12,6 +12,7 @@
 
 use std::sync::Arc;
 
+use super::distance::{Distance, Places};
 use super::facts::{Facts, Topology};
 use super::plan::{Backend, Pool, Serving};
 use super::pool::Candidate;
@@ -41,12 +42,21 @@ impl<'a> Wish<'a> {
         };
         Self { asked, strict, spill, facts, cluster }
     }
+
+    /// By what it is told where its endpoints are.
+    #[must_use]
+    pub fn places(&self) -> Places<'a> {
+        let looks = matches!(self.asked, Asked::Ladder(_))
+            || self.strict == Some(Strict::Region)
+            || self.spill.is_some();
+        Places { facts: self.facts, nodes: looks.then_some(self.cluster) }
+    }
 }
 
 /// A pool for traffic that is never there.
 #[must_use]
 pub fn not_asked() -> Pool {
-    Pool { backends: Arc::from([]), why: Why::NotAsked, spill: None }
+    Pool { backends: Arc::from([]), distances: Arc::from([]), why: Why::NotAsked, spill: None }
 }
 
 /// The endpoints for policy Cluster.
@@ -283,6 +293,7 @@ fn last_resort<'a, 'c: 'a>(candidates: impl Iterator<Item = &'a Candidate<'c>>) 
 }
 
 fn pool<'a, 'c: 'a>(chosen: impl Iterator<Item = &'a Candidate<'c>>, why: Why) -> Pool {
-    let backends: Vec<Backend> = chosen.map(|candidate| candidate.backend).collect();
-    Pool { backends: backends.into(), why, spill: None }
+    let (backends, distances): (Vec<Backend>, Vec<Distance>) =
+        chosen.map(|candidate| (candidate.backend, candidate.distance)).unzip();
+    Pool { backends: backends.into(), distances: distances.into(), why, spill: None }
 }

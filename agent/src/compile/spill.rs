@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use super::distance::Distance;
 use super::plan::Backend;
 use super::pool::order;
 use crate::model::Spill as Asked;
@@ -61,6 +62,7 @@ impl fmt::Display for Spill {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Placed<K> {
     pub(super) backend: Backend,
+    pub(super) distance: Distance,
     pub(super) in_tier: bool,
     pub(super) group: K,
 }
@@ -75,12 +77,15 @@ pub(super) struct Clients<K> {
     pub(super) by_group: BTreeMap<K, usize>,
 }
 
-/// What is drawn: endpoints in order, and how they came about; `None` if all stays in the tier.
+/// What is drawn, how far each of it is, and how that came about.
+pub(super) type Drawn = (Vec<Backend>, Vec<Distance>, Spill);
+
+/// What is drawn, in order; `None` if all stays in the tier.
 pub(super) fn spill<K: Ord + Copy>(
     asked: Asked,
     placed: &[Placed<K>],
     clients: &Clients<K>,
-) -> Option<(Vec<Backend>, Spill)> {
+) -> Option<Drawn> {
     let own = placed.iter().filter(|placed| placed.in_tier).count();
     let all = placed.len();
     if own == 0 || own == all || all > ENDPOINTS_MAX {
@@ -96,17 +101,16 @@ pub(super) fn spill<K: Ord + Copy>(
     let others = placed.iter().zip(&slots).filter(|(placed, _)| !placed.in_tier);
     let leaves = sum(&mut others.map(|(_, slots)| slots));
     let leaves_per_mille = (leaves * 1000 + drawn_all / 2) / drawn_all.max(1);
-    let mut drawn: Vec<(Backend, u16)> = placed
-        .iter()
-        .zip(slots)
-        .filter(|(_, slots)| *slots > 0)
-        .map(|(placed, slots)| (placed.backend, slots))
-        .collect();
-    drawn.sort_by_key(|(backend, _)| order(*backend));
-    let (backends, slots): (Vec<Backend>, Vec<u16>) = drawn.into_iter().unzip();
+    let mut drawn: Vec<(&Placed<K>, u16)> =
+        placed.iter().zip(slots).filter(|(_, slots)| *slots > 0).collect();
+    drawn.sort_by_key(|(placed, _)| order(placed.backend));
+    let backends = drawn.iter().map(|(placed, _)| placed.backend).collect();
+    let distances = drawn.iter().map(|(placed, _)| placed.distance).collect();
+    let slots: Vec<u16> = drawn.iter().map(|(_, slots)| *slots).collect();
     let nodes = (asked == Asked::Auto).then_some((clients.own, clients.all));
     let endpoints = (own, all);
-    Some((backends, Spill { slots: slots.into(), endpoints, nodes, leaves_per_mille }))
+    let spill = Spill { slots: slots.into(), endpoints, nodes, leaves_per_mille };
+    Some((backends, distances, spill))
 }
 
 /// Fractions without fractions: weights keep so many bits behind the point.
@@ -188,7 +192,8 @@ mod tests {
                     u32::try_from(group << 16 | number).unwrap() | 0x0a00_0000,
                 );
                 let backend = Backend { addr: addr.into(), port: Port::new(80).unwrap() };
-                placed.push(Placed { backend, in_tier: group == 0, group });
+                let distance = Distance::Unknown;
+                placed.push(Placed { backend, distance, in_tier: group == 0, group });
             }
         }
         let by_group: BTreeMap<usize, usize> =
@@ -200,7 +205,7 @@ mod tests {
     /// What goes from the first group to each, in thousandths.
     fn flows(asked: Asked, shape: &[(usize, usize)]) -> Vec<u32> {
         let (placed, clients) = groups(shape);
-        let Some((backends, spill)) = super::spill(asked, &placed, &clients) else {
+        let Some((backends, _, spill)) = super::spill(asked, &placed, &clients) else {
             return shape
                 .iter()
                 .enumerate()
@@ -251,7 +256,7 @@ mod tests {
                 let share = turned[0].1 as f64 / nodes as f64;
                 match super::spill(Asked::Auto, &placed, &clients) {
                     None => load[first] += share,
-                    Some((backends, spill)) => {
+                    Some((backends, _, spill)) => {
                         let all: f64 = spill.slots.iter().map(|it| f64::from(*it)).sum();
                         prop_assert!(all <= SLOTS_MAX as f64 * 1.5 + endpoints as f64);
                         for (backend, slots) in backends.iter().zip(spill.slots.iter()) {

@@ -47,6 +47,7 @@ pub fn facts(
         node_addresses: node.iter().flat_map(|node| &node.addresses).copied().collect(),
         // The cluster's, not the node's: whoever has the cluster adds them.
         service_cidrs: BTreeSet::new(),
+        counters_max: settings.counters_max,
     };
     (facts, site.notes)
 }

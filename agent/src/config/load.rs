@@ -23,6 +23,8 @@ pub struct Sources {
     pub drop_martian_loopback: bool,
     /// closeby's own `--topology`, likewise.
     pub topology: Topology,
+    /// What closeby's own `--count-connections` comes to; as that one.
+    pub counters_max: u32,
 }
 
 impl Sources {
@@ -32,9 +34,9 @@ impl Sources {
     ///
     /// If the file cannot be read, or what [`Settings::read`] says.
     pub fn load(&self) -> Result<Settings, ConfigError> {
-        let Self { drop_martian_loopback, topology, .. } = *self;
+        let Self { drop_martian_loopback, topology, counters_max, .. } = *self;
         let configured = self.configured()?;
-        Ok(Settings { drop_martian_loopback, topology, ..configured })
+        Ok(Settings { drop_martian_loopback, topology, counters_max, ..configured })
     }
 
     /// What kube-proxy's file and flags say.

@@ -13,6 +13,7 @@
 
 mod configz;
 mod conntrack;
+mod counting;
 mod duration;
 mod facts;
 mod file;
@@ -36,6 +37,7 @@ use crate::compile::{MarkBit, Topology};
 use crate::model::{NodeName, quoted, read_prefix};
 
 pub use conntrack::Conntrack;
+pub use counting::{COUNTERS_BYTES_MAX, CountConnections};
 pub use facts::facts;
 pub use load::Sources;
 pub use logging::{LogFormat, LogLevel, Logging};
@@ -94,6 +96,9 @@ pub struct Settings {
     pub drop_martian_loopback: bool,
     /// What endpoints are chosen by; of no key of kube-proxy's.
     pub topology: Topology,
+    /// For how many elements there may be counters of connections; of no key of
+    /// kube-proxy's either.
+    pub counters_max: u32,
     /// How likely this process is to be ended for want of memory
     /// (`oomScoreAdj`), from -1000 (never) to 1000.
     pub oom_score: i64,
@@ -147,6 +152,7 @@ impl Default for Settings {
             allow_external_ips: true,
             drop_martian_loopback: false,
             topology: Topology::default(),
+            counters_max: 0,
             oom_score: OOM_SCORE,
             remarks: Vec::new(),
         }
@@ -232,6 +238,7 @@ impl Settings {
             allow_external_ips: gates::is_on(values, gates::EXTERNAL_IPS),
             drop_martian_loopback: false,
             topology: Topology::default(),
+            counters_max: 0,
             oom_score: oom_score(values)?,
             remarks,
         })

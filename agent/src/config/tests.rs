@@ -91,6 +91,7 @@ fn takes_what_is_set() {
             allow_external_ips: false,
             drop_martian_loopback: false,
             topology: Topology::Closest,
+            counters_max: 0,
             oom_score: 0,
             bind_address_hard_fail: true,
             logging: Logging { format: LogFormat::Json, level: LogLevel::Debug },

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use closeby_nft::Family;
+use closeby_nft::delta::Delta;
 
+use super::counting::Counter;
 use super::{DaemonError, ONCE_TRIES, say};
 use crate::model::Change;
 use crate::serve::{Server, Shared};
@@ -20,6 +22,8 @@ pub(super) struct Teller<'a> {
     /// Listens while the agent runs on.
     server: Option<Server>,
     recorder: Recorder,
+    /// If connections are counted.
+    counter: Option<Counter>,
     /// When the agent started: what came about before is not measured.
     started: Duration,
     round: Round,
@@ -58,12 +62,14 @@ impl<'a> Teller<'a> {
         published: &'a Published,
         server: Option<Server>,
         recorder: Recorder,
+        counter: Option<Counter>,
     ) -> Self {
         Self {
             shared,
             published,
             server,
             recorder,
+            counter,
             started: clock(),
             round: Round::new(),
             is_waiting: false,
@@ -80,7 +86,7 @@ impl<'a> Teller<'a> {
     }
 
     /// What is in force is told to whoever asks.
-    fn committed(&self, triggered: &[(Family, Duration)]) {
+    fn committed(&mut self, triggered: &[(Family, Duration)]) {
         let (kube_proxy, now) = (&self.shared.metrics.kube_proxy, clock());
         for &(family, when) in triggered.iter().filter(|(_, when)| *when > self.started) {
             kube_proxy.programmed(family, now.saturating_sub(when));
@@ -88,6 +94,9 @@ impl<'a> Teller<'a> {
         let snapshot = self.published.load_full();
         if let Some(snapshot) = &snapshot {
             kube_proxy.none_local(&snapshot.none_local);
+            if let Some(counter) = &mut self.counter {
+                counter.published(snapshot);
+            }
         }
         if let Some(server) = &self.server {
             server.publish(snapshot);
@@ -113,6 +122,18 @@ impl Observer for Teller<'_> {
         match asked {
             Asked::Listing => self.round.has_listed = true,
             Asked::Transaction => self.shared.metrics.own.transaction(),
+        }
+    }
+
+    fn will_commit(&mut self, delta: &Delta) {
+        if let Some(counter) = &mut self.counter {
+            counter.will_commit(delta);
+        }
+    }
+
+    fn has_committed(&mut self, is_done: bool) {
+        if let Some(counter) = &mut self.counter {
+            counter.has_committed(is_done);
         }
     }
 
@@ -150,7 +171,10 @@ impl Observer for Teller<'_> {
         true
     }
 
-    fn rests(&mut self, standing: Standing, _: Option<&Desired>) -> bool {
+    fn rests(&mut self, standing: Standing, desired: Option<&Desired>) -> bool {
+        if let (Some(counter), Some(desired)) = (&mut self.counter, desired) {
+            counter.counts(desired.rendered.counts());
+        }
         if self.is_node_eligible != Some(standing.is_node_eligible) {
             self.is_node_eligible = Some(standing.is_node_eligible);
             self.shared.node_is_eligible(standing.is_node_eligible);
@@ -206,7 +230,8 @@ mod tests {
         let metrics = Metrics::new(&Family::BOTH.into());
         let shared = Arc::new(Shared::new(health, metrics, &Value::Null));
         let published = Arc::new(ArcSwapOption::empty());
-        let mut teller = Teller::new(Arc::clone(&shared), &published, None, Recorder::silent());
+        let mut teller =
+            Teller::new(Arc::clone(&shared), &published, None, Recorder::silent(), None);
         let changes = [Change::NodeGone(NodeName::from("n2"))];
         let both = [Asked::Listing, Asked::Transaction];
         let rounds: [Step<'_>; 8] = [

@@ -10,7 +10,7 @@ use closeby_nft::{Family, Prefix};
 use imbl::shared_ptr::DefaultSharedPtr;
 use imbl::{GenericHashMap, OrdMap};
 
-use crate::compile::{Backend, Facts, Frontend, Generation, HealthPort};
+use crate::compile::{Backend, Facts, Frontend, Generation, HealthPort, NodePlan};
 use crate::model::ServiceName;
 
 /// A map that is only looked up in, never listed: found faster by hash than by
@@ -91,6 +91,8 @@ pub struct Snapshot {
     /// How many ports drop traffic under policy Local, for only other nodes have
     /// endpoints of them; none of those that are not named. To be told of alone.
     pub none_local: BTreeMap<(Family, Traffic), usize>,
+    /// What it was laid out from. To be told of alone, too.
+    pub plan: NodePlan,
 }
 
 /// Where traffic comes from, as policies tell it.
@@ -127,6 +129,7 @@ impl Snapshot {
     pub fn empty(facts: Arc<Facts>) -> Self {
         Self {
             generation: Generation::default(),
+            plan: NodePlan::empty(facts.clone()),
             facts,
             targets: Lookup::default(),
             sources: Lookup::default(),

@@ -8,6 +8,7 @@ pub mod kube_proxy;
 pub mod leftovers;
 pub mod lock;
 pub mod probe;
+pub mod processors;
 pub mod sysctls;
 pub mod traces;
 

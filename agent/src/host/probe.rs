@@ -103,5 +103,6 @@ fn endpoints_spec() -> SetSpec {
         data: DataKind::Fields(vec![Field::Daddr, Field::Dport]),
         size: 1,
         dynamic: false,
+        counted: false,
     }
 }

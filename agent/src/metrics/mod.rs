@@ -8,6 +8,7 @@ mod kube_proxy;
 mod own;
 mod process;
 mod text;
+mod traffic;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicU64;
@@ -17,6 +18,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::count;
 pub use kube_proxy::KubeProxy;
 pub use own::Own;
 
@@ -46,6 +48,11 @@ impl Metrics {
         registry.register_collector(Box::new(process::Process));
         registry.register_collector(Box::new(connections::Connections::default()));
         Self { registry, kube_proxy, own }
+    }
+
+    /// Tells of connections, too.
+    pub fn tell_of_connections(&mut self, counted: count::Shared) {
+        self.registry.register_collector(Box::new(traffic::Traffic(counted)));
     }
 
     /// In Prometheus' text format.

@@ -16,6 +16,7 @@ pub fn snapshot(before: &Snapshot, previous: &NodePlan, plan: &NodePlan) -> Snap
     let mut next = before.clone();
     next.generation = plan.generation;
     next.facts = plan.facts.clone();
+    next.plan = plan.clone();
     let (mut gone, mut here) = (Vec::new(), Vec::new());
     for item in previous.services.diff(&plan.services) {
         match item {

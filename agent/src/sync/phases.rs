@@ -229,6 +229,7 @@ mod tests {
             data: DataKind::Verdict,
             size: 8,
             dynamic: false,
+            counted: false,
         };
         let rules = vec![vec![Statement::Counter]];
         let chains = numbers
@@ -272,8 +273,13 @@ mod tests {
         let mut with = without.clone();
         let lookup = |set| Statement::Lookup { key: vec![Field::Daddr], set: Name::from(set) };
         for table in with.tables.values_mut() {
-            let spec =
-                SetSpec { key: vec![Field::Daddr], data: DataKind::None, size: 8, dynamic: false };
+            let spec = SetSpec {
+                key: vec![Field::Daddr],
+                data: DataKind::None,
+                size: 8,
+                dynamic: false,
+                counted: false,
+            };
             let set = Set { spec, elements: Elements::new() };
             table.sets.insert(Name::from("new"), set);
             let rules = vec![vec![lookup("new"), Statement::Counter]];

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
+use closeby_nft::delta::Delta;
 use closeby_nft::kernel::{CommitError, ListError, Listing, Receipt};
 use closeby_nft::{Kernel, Table, TableId};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
@@ -59,6 +60,10 @@ pub trait Observer {
     fn changed(&mut self, _: &[Change]) {}
     /// The kernel is asked next.
     fn asks(&mut self, _: Asked) {}
+    /// The kernel is told to do this next, at once.
+    fn will_commit(&mut self, _: &Delta) {}
+    /// It did, or that is not sure, or it did not.
+    fn has_committed(&mut self, _: bool) {}
     /// The machine reports; false ends the loop.
     fn reports(&mut self, report: &Report, now: Moment) -> bool;
     /// The loop waits, the node stands so, and this was decided; false ends the loop.
@@ -103,7 +108,7 @@ pub fn run(
                     }
                     Effect::Commit(stage) => {
                         observer.asks(Asked::Transaction);
-                        inputs.push_back(Input::Committed(commit(kernel, &stage)));
+                        inputs.push_back(Input::Committed(commit(kernel, &stage, observer)));
                     }
                     Effect::Publish(snapshot) => published.store(Some(Arc::new(*snapshot))),
                     Effect::Sweep(job) => {
@@ -155,11 +160,18 @@ pub fn list(kernel: &mut dyn Kernel, superseded: &[TableId]) -> Result<Listing, 
 /// are through that are on their way: the kernel lets go of a transaction that
 /// it only checks after a grace period of RCU (`__nf_tables_abort`; about 8 ms),
 /// and a packet goes through our chains within one.
-fn commit(kernel: &mut dyn Kernel, stage: &Stage) -> Result<Receipt, CommitError> {
+fn commit(
+    kernel: &mut dyn Kernel,
+    stage: &Stage,
+    observer: &mut dyn Observer,
+) -> Result<Receipt, CommitError> {
     if stage.waits {
         kernel.check(&stage.batch)?;
     }
-    kernel.commit(&stage.batch)
+    observer.will_commit(&stage.delta);
+    let outcome = kernel.commit(&stage.batch);
+    observer.has_committed(outcome.is_ok());
+    outcome
 }
 
 /// Waits for what comes next; changes that wait together become one generation. What comes

@@ -179,7 +179,13 @@ mod tests {
     fn loaded(count: u32) -> Ruleset {
         let set = Name::from("vips");
         let key = vec![Field::Daddr];
-        let spec = SetSpec { key: key.clone(), data: DataKind::None, size: count, dynamic: false };
+        let spec = SetSpec {
+            key: key.clone(),
+            data: DataKind::None,
+            size: count,
+            dynamic: false,
+            counted: false,
+        };
         let elements: Elements = (0..count)
             .map(|number| (Key::new().addr(Ipv4Addr::from(number).into()), Data::None))
             .collect();

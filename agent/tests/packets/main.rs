@@ -14,6 +14,7 @@ mod beside;
 mod chance;
 mod changes;
 mod closeness;
+mod counting;
 mod external;
 mod flood;
 mod health;
@@ -62,6 +63,7 @@ fn suite() -> ExitCode {
         external::ALL,
         changes::ALL,
         closeness::ALL,
+        counting::ALL,
         affinity::ALL,
         udp::ALL,
         node::ALL,

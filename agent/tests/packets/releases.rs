@@ -2,6 +2,7 @@
 //! our tables, nobody loses a connection, and the tables are this release's in
 //! the end.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
@@ -107,7 +108,21 @@ fn taken_from(rig: &Rig, tables: &str) -> Result<(), Failed> {
     served(&site, "by this release")?;
     let now: (Ruleset, String) = (site.listing()?.ruleset, text(&site)?.replace(OBJECT, ""));
     check(now.0 == ours.0, "the tables are this release's", &now.0)?;
-    check(now.1 == ours.1, "and so nft shows them", &now.1)
+    check(blocks(&now.1) == blocks(&ours.1), "and so nft shows them", &now.1)
+}
+
+/// The sets and chains of a text, each with its table: what was made anew comes last.
+fn blocks(text: &str) -> BTreeSet<(&str, Vec<&str>)> {
+    let (mut table, mut block, mut blocks) = ("", Vec::new(), BTreeSet::new());
+    for line in text.lines().filter(|line| !line.is_empty()) {
+        match line {
+            "}" => {}
+            "\t}" => _ = blocks.insert((table, std::mem::take(&mut block))),
+            _ if line.starts_with("table ") => table = line,
+            _ => block.push(line),
+        }
+    }
+    blocks
 }
 
 /// The tables as nft shows them, without elements and counts: comments and

@@ -146,6 +146,13 @@ impl Site<'_> {
         Ok(())
     }
 
+    /// Starts the agent with more flags, and waits as [`Self::start`] does.
+    pub(crate) fn start_with(&mut self, flags: &[&str]) -> Result<(), Failed> {
+        let (log, mut command) = (self.root.join("agent.log"), self.command());
+        self.agent = Some(Agent::start(self.node, command.args(flags), &log)?);
+        self.next_generation()
+    }
+
     /// Kills the agent with SIGKILL.
     pub(crate) fn kill(&mut self) {
         self.agent = None;

@@ -26,6 +26,15 @@ pub(super) struct Request<'a> {
     pub(super) names: &'a [(u16, &'a str)],
 }
 
+/// What it means that somebody commits while everything is told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Torn {
+    /// The answer is of no use.
+    Fails,
+    /// What was told is true, but something may be missing, or be told twice.
+    Passes,
+}
+
 /// Why a request has no answer.
 pub(super) enum Failure {
     /// Somebody committed while it was answered.
@@ -63,8 +72,7 @@ impl Netlink {
         request: &Request<'_>,
         mut each: impl FnMut(&Message<'_>) -> Result<(), DecodeError>,
     ) -> Result<(), Failure> {
-        let seq = self.next_request;
-        self.next_request = seq.checked_add(1).unwrap_or(FIRST_REQUEST);
+        let seq = self.next_seq();
         let mut bytes = Vec::new();
         let flags = if request.dump { nfnl::DUMP } else { nfnl::ACK };
         let message = begin_request(&mut bytes, request.kind, flags, seq, request.family);
@@ -73,8 +81,26 @@ impl Netlink {
         }
         nfnl::end_message(&mut bytes, &message);
 
+        self.converse(&bytes, seq, Torn::Fails, &mut each)
+    }
+
+    /// The next number for a request.
+    pub(super) fn next_seq(&mut self) -> u32 {
+        let seq = self.next_request;
+        self.next_request = seq.checked_add(1).unwrap_or(FIRST_REQUEST);
+        seq
+    }
+
+    /// Sends a request with this number and hands over each message of the answer.
+    pub(super) fn converse(
+        &mut self,
+        request: &[u8],
+        seq: u32,
+        torn: Torn,
+        each: &mut dyn FnMut(&Message<'_>) -> Result<(), DecodeError>,
+    ) -> Result<(), Failure> {
         self.channel.drain();
-        self.channel.send(&bytes).map_err(Failure::Errno)?;
+        self.channel.send(request).map_err(Failure::Errno)?;
         loop {
             let answer =
                 self.channel.receive().map_err(Failure::Errno)?.ok_or(Failure::Unfinished)?;
@@ -83,7 +109,7 @@ impl Netlink {
                 if message.seq != seq {
                     continue;
                 }
-                if message.flags & nfnl::DUMP_INTR != 0 {
+                if message.flags & nfnl::DUMP_INTR != 0 && torn == Torn::Fails {
                     return Err(Failure::Interrupted);
                 }
                 match message.kind {

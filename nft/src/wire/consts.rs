@@ -108,6 +108,7 @@ pub mod elem {
     pub const KEY: u16 = 1;
     pub const DATA: u16 = 2;
     pub const FLAGS: u16 = 3;
+    pub const EXPR: u16 = 7;
     pub const KEY_END: u16 = 10;
     pub const FLAG_INTERVAL_END: u32 = 1;
     pub const FLAG_CATCHALL: u32 = 2;

@@ -9,6 +9,7 @@
 pub mod foreign;
 
 use crate::delta::{Op, Verb};
+use crate::expr::Expr;
 use crate::lower::raise;
 use crate::name::Name;
 use crate::nfnl::{self, Attr, Malformed, Message};
@@ -134,6 +135,25 @@ pub type Elements = Vec<(Key, Data)>;
 pub fn elements(message: &Message<'_>) -> Result<Elements, DecodeError> {
     let parts = Parts::of(message)?;
     parts.elements()
+}
+
+/// What an element of a counted set has counted, beside what it is.
+pub type Counts = Vec<(Key, Data, u64)>;
+
+/// Listed elements with what they have counted; 0 where that is not told.
+///
+/// # Errors
+/// When an element is malformed.
+pub fn counts(message: &Message<'_>) -> Result<Counts, DecodeError> {
+    let parts = Parts::of(message)?;
+    let list = parts.find(elem::LIST_ELEMENTS);
+    let count = |item: Result<Attr<'_>, Malformed>| {
+        let item = item?;
+        let (key, data) = element(&item)?;
+        let counter = item.attrs().flatten().find(|attr| attr.kind == elem::EXPR);
+        Ok((key, data, counter.and_then(|attr| exprs::counted(&attr)).unwrap_or(0)))
+    };
+    list.iter().flat_map(|list| list.attrs()).map(count).collect()
 }
 
 /// The count of transactions.
@@ -270,15 +290,10 @@ impl<'a> Parts<'a> {
 
     /// The declaration; the foreign one if we would not have made it.
     fn spec(&self) -> Result<SetSpec, DecodeError> {
-        const ODD: [u16; 6] = [
-            set::POLICY,
-            set::TIMEOUT,
-            set::GC_INTERVAL,
-            set::OBJ_TYPE,
-            set::EXPR,
-            set::EXPRESSIONS,
-        ];
-        if self.has(&ODD) {
+        const ODD: [u16; 5] =
+            [set::POLICY, set::TIMEOUT, set::GC_INTERVAL, set::OBJ_TYPE, set::EXPRESSIONS];
+        let each = self.find(set::EXPR).map(|expr| exprs::decode_one(expr, self.family));
+        if self.has(&ODD) || !matches!(each, None | Some(Some(Expr::Counter))) {
             return Ok(foreign_spec());
         }
         let declared = SetType {
@@ -303,6 +318,7 @@ impl<'a> Parts<'a> {
         }
         Ok(size
             .and_then(|size| set_type::spec(&declared, size, self.family))
+            .map(|spec| SetSpec { counted: each.is_some(), ..spec })
             .unwrap_or_else(foreign_spec))
     }
 

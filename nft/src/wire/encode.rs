@@ -8,6 +8,7 @@
 //! so an element list takes as many messages as it needs.
 
 use crate::delta::{Op, Verb};
+use crate::expr::Expr;
 use crate::lower::lower;
 use crate::name::Name;
 use crate::nfnl::{self, Head, OpenMessage};
@@ -66,6 +67,18 @@ pub(crate) fn begin_request(
     let kind = u16::from_be_bytes([consts::SUBSYS, kind]);
     let family = family.map_or(0, exprs::family_number);
     nfnl::begin_message(out, Head { kind, flags: nfnl::REQUEST | flags, seq, family, res_id: 0 })
+}
+
+/// A request for single elements of a set, to be answered one by one and then
+/// acknowledged.
+pub(crate) fn get_elements(out: &mut Vec<u8>, seq: u32, table: &TableId, set: &Name, keys: &[Key]) {
+    let message = begin_request(out, msg::GETSETELEM, nfnl::ACK, seq, Some(table.family));
+    nfnl::put_str(out, elem::LIST_TABLE, table.name.as_str());
+    nfnl::put_str(out, elem::LIST_SET, set.as_str());
+    let list = nfnl::begin_nest(out, elem::LIST_ELEMENTS);
+    keys.iter().for_each(|key| put_element(out, key, &Data::None));
+    nfnl::end_nest(out, &list);
+    nfnl::end_message(out, &message);
 }
 
 /// Writes the messages of one operation.
@@ -153,6 +166,10 @@ impl Messages<'_> {
             nfnl::put_u32(out, set::DESC_SIZE, spec.size);
             nfnl::end_nest(out, &desc);
             nfnl::put_bytes(out, set::USERDATA, &declared.userdata);
+            if spec.counted {
+                // Of an element that comes without one, the kernel makes a copy of this.
+                exprs::encode_one(&Expr::Counter, set::EXPR, self.table.family, out);
+            }
         });
     }
 

@@ -15,18 +15,23 @@ use crate::statement::{Side, Verdict};
 use crate::types::Family;
 use crate::wire::consts::{data, expr, family as proto};
 
-pub(super) use read::{Datum, datum, decode};
+pub(super) use read::{Datum, counted, datum, decode, decode_one};
 
 /// Writes expressions as the items of a list.
 pub(super) fn encode(exprs: &[Expr], family: Family, out: &mut Vec<u8>) {
     for expr in exprs {
-        let item = nfnl::begin_nest(out, expr::LIST_ITEM);
-        nfnl::put_str(out, expr::NAME, name_of(expr));
-        let content = nfnl::begin_nest(out, expr::DATA);
-        encode_content(expr, family, out);
-        nfnl::end_nest(out, &content);
-        nfnl::end_nest(out, &item);
+        encode_one(expr, expr::LIST_ITEM, family, out);
     }
+}
+
+/// Writes one expression as an attribute of this kind.
+pub(super) fn encode_one(expr: &Expr, kind: u16, family: Family, out: &mut Vec<u8>) {
+    let item = nfnl::begin_nest(out, kind);
+    nfnl::put_str(out, expr::NAME, name_of(expr));
+    let content = nfnl::begin_nest(out, expr::DATA);
+    encode_content(expr, family, out);
+    nfnl::end_nest(out, &content);
+    nfnl::end_nest(out, &item);
 }
 
 fn name_of(expr: &Expr) -> &'static str {

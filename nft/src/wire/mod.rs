@@ -15,6 +15,7 @@
 //! | a catch-all element | the element with the empty key |
 //! | data we would not write | [`crate::Data::None`] |
 //! | what packets put into a dynamic map | nothing: it is no part of our values |
+//! | what a counted set has counted | nothing, but for [`decode::counts`] |
 //! | a base chain of another type, hook or policy | [`FOREIGN_HOOK`] |
 //!
 //! Two things are not read: the flags of a table, and objects that are neither
@@ -42,5 +43,5 @@ pub const FOREIGN_HOOK: Hook =
 /// fields it equals none of ours and is replaced.
 #[must_use]
 pub fn foreign_spec() -> SetSpec {
-    SetSpec { key: Vec::new(), data: DataKind::None, size: 0, dynamic: false }
+    SetSpec { key: Vec::new(), data: DataKind::None, size: 0, dynamic: false, counted: false }
 }

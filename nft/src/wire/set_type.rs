@@ -117,7 +117,7 @@ pub(super) fn spec(declared: &SetType, size: u32, family: Family) -> Option<SetS
         by_typeof(declared, family)?
     };
     let dynamic = declared.flags & set::FLAG_DYNAMIC != 0;
-    let spec = SetSpec { key, data, size, dynamic };
+    let spec = SetSpec { key, data, size, dynamic, counted: false };
     // A field alone is not padded, but our keys and values always are.
     let padded = |fields: &[Field], most: usize| {
         let len: usize = fields.iter().map(|field| field.padded_len(family)).sum();
@@ -329,27 +329,22 @@ fn field(bytes: &[u8], family: Family) -> Option<Field> {
 mod tests {
     use super::*;
 
+    fn declared(key: Vec<Field>, data: DataKind, dynamic: bool) -> SetSpec {
+        SetSpec { key, data, size: 8, dynamic, counted: false }
+    }
+
     fn endpoints() -> SetSpec {
         let key = vec![Field::Daddr, Field::L4Proto, Field::Dport, Field::Random { modulus: 2 }];
-        SetSpec {
-            key,
-            data: DataKind::Fields(vec![Field::Daddr, Field::Dport]),
-            size: 8,
-            dynamic: false,
-        }
+        declared(key, DataKind::Fields(vec![Field::Daddr, Field::Dport]), false)
     }
 
     fn entries() -> SetSpec {
-        SetSpec { key: vec![Field::Priority], data: DataKind::Verdict, size: 8, dynamic: false }
+        declared(vec![Field::Priority], DataKind::Verdict, false)
     }
 
     fn affinity() -> SetSpec {
-        SetSpec {
-            key: vec![Field::Priority, Field::SaddrLow96],
-            data: DataKind::Fields(vec![Field::Priority]),
-            size: 8,
-            dynamic: true,
-        }
+        let key = vec![Field::Priority, Field::SaddrLow96];
+        declared(key, DataKind::Fields(vec![Field::Priority]), true)
     }
 
     #[test]

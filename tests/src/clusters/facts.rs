@@ -25,7 +25,7 @@ pub fn facts() -> impl Strategy<Value = Facts> {
     let known = (subsequence(primary, 0..=2), service_cidrs());
     let topology = prop_oneof![3 => Just(Topology::Closest), 1 => Just(Topology::Hints)];
     let node = (closeness::locality(), topology, detect_local(), node_port_addresses());
-    (families, node, any::<[bool; 2]>(), mark, known).prop_map(
+    (families, node, any::<[bool; 3]>(), mark, known).prop_map(
         |(families, (locality, topology, detect_local, addresses), switches, mark, known)| Facts {
             node: NodeName::from(NODE),
             locality,
@@ -34,6 +34,7 @@ pub fn facts() -> impl Strategy<Value = Facts> {
             detect_local,
             masquerade_all: switches[0],
             drop_martian_loopback: switches[1],
+            counters_max: if switches[2] { u32::MAX } else { 0 },
             masquerade_mark: mark,
             node_port_addresses: addresses,
             node_addresses: known.0.iter().copied().collect(),

@@ -46,6 +46,7 @@ fn read_all_ways(message: &Message<'_>) {
     let _ = decode::rule(message);
     let _ = decode::set(message);
     let _ = decode::elements(message);
+    let _ = decode::counts(message);
     let _ = decode::foreign::rule(message);
     let _ = decode::foreign::set(message);
     for mut content in [Content::Keys(Elements::new()), Content::Ranges(Ranges::default())] {

@@ -5,6 +5,7 @@
 pub(crate) mod addresses;
 pub(crate) mod both;
 pub(crate) mod convergence;
+pub(crate) mod counters;
 pub(crate) mod foreign;
 pub(crate) mod limits;
 pub(crate) mod refusals;
@@ -33,6 +34,17 @@ pub(crate) const ALL: &[Case] = &[
         "same_as_nft::a_listing_of_our_tables_loads_again",
         same_as_nft::a_listing_of_our_tables_loads_again,
     ),
+    (
+        "same_as_nft::our_tables_with_counters_are_what_nft_loads",
+        same_as_nft::our_tables_with_counters_are_what_nft_loads,
+    ),
+    (
+        "same_as_nft::a_listing_of_our_tables_with_counters_loads_again",
+        same_as_nft::a_listing_of_our_tables_with_counters_loads_again,
+    ),
+    ("counters::counts_are_no_difference", counters::counts_are_no_difference),
+    ("counters::counts_are_read_of_all_and_by_key", counters::counts_are_read_of_all_and_by_key),
+    ("counters::what_is_written_anew_counts_from_0", counters::what_is_written_anew_counts_from_0),
     (
         "same_as_nft::tables_of_scenarios_are_what_nft_loads",
         same_as_nft::tables_of_scenarios_are_what_nft_loads,

@@ -73,6 +73,19 @@ fn rendered() -> Ruleset {
 
 /// The tables of Services with session affinity, under both policies.
 fn rendered_with_affinity() -> Ruleset {
+    with_affinity(0)
+}
+
+/// The same with counters in the maps that lead to endpoints.
+pub(crate) fn rendered_with_counters() -> Ruleset {
+    let ruleset = with_affinity(u32::MAX);
+    for table in ruleset.tables.values() {
+        assert_eq!(table.sets.values().filter(|set| set.spec.counted).count(), 8);
+    }
+    ruleset
+}
+
+fn with_affinity(counters_max: u32) -> Ruleset {
     let mut cluster = Cluster::default();
     for (name, is_local, timeout_s) in [(1, false, 10_800), (2, true, 61)] {
         let affinity = Some(Affinity { timeout_s });
@@ -85,6 +98,7 @@ fn rendered_with_affinity() -> Ruleset {
     let pods = ["10.244.0.0/24", "fd00:244::/64"].map(|prefix| prefix.parse().unwrap());
     let facts = Facts {
         detect_local: DetectLocal::Sources(pods.into()),
+        counters_max,
         ..small::facts(None, &small::host(2)).0
     };
     let ruleset = Made::at_once(&cluster, &Arc::new(facts)).ruleset().clone();
@@ -113,6 +127,14 @@ pub(crate) fn our_tables_with_affinity_are_what_nft_loads() {
 
 pub(crate) fn a_listing_of_our_tables_with_affinity_loads_again() {
     is_listed_so_that_it_loads(&rendered_with_affinity());
+}
+
+pub(crate) fn our_tables_with_counters_are_what_nft_loads() {
+    is_what_nft_loads(&rendered_with_counters());
+}
+
+pub(crate) fn a_listing_of_our_tables_with_counters_loads_again() {
+    is_listed_so_that_it_loads(&rendered_with_counters());
 }
 
 pub(crate) fn a_listing_loads_again() {

@@ -103,7 +103,7 @@ mod tests {
         ];
         let mut installed = Ruleset::default();
         for family in Family::BOTH {
-            let spec = SetKind::UdpGone.spec(family, 8);
+            let spec = SetKind::UdpGone.spec(family, 8, false);
             let set = Set { spec, elements: elements(frontends.iter(), family) };
             let mut table = Table::default();
             table.sets.insert(SetKind::UdpGone.name(), set);

@@ -54,6 +54,7 @@ pub struct Rendered {
     services: OrdMap<ServiceName, Arc<ServicePlan>>,
     sizes: Sizes,
     contents: BTreeMap<Family, Content>,
+    counts: bool,
     ruleset: Ruleset,
 }
 
@@ -67,6 +68,7 @@ impl Rendered {
             services: OrdMap::new(),
             sizes,
             contents: BTreeMap::new(),
+            counts: false,
             ruleset: Ruleset::default(),
         }
     }
@@ -75,6 +77,12 @@ impl Rendered {
     #[must_use]
     pub fn ruleset(&self) -> &Ruleset {
         &self.ruleset
+    }
+
+    /// Whether connections are counted in them.
+    #[must_use]
+    pub fn counts(&self) -> bool {
+        self.counts
     }
 
     /// Endpoints programmed, once for each frontend that leads to them.
@@ -128,7 +136,7 @@ impl Rendered {
         for &family in &plan.facts.families {
             let content = Content::without_services(&plan.facts, family);
             let sets = SetKind::of_node(&plan.facts, family).map(|kind| {
-                let spec = kind.spec(family, blank.sizes.get(family, kind));
+                let spec = kind.spec(family, blank.sizes.get(family, kind), false);
                 (kind.name(), Set { spec, elements: Elements::new() })
             });
             let table = Table { sets: sets.collect(), chains: OrdMap::new() };
@@ -157,6 +165,10 @@ impl Rendered {
     /// Puts what changed into the tables.
     fn write_tables(&mut self) {
         let Some(facts) = &self.facts else { return };
+        for (family, content) in &self.contents {
+            self.sizes.fit_all(*family, &content.elements);
+        }
+        self.counts = self.sizes.leading_away() <= facts.counters_max;
         for (family, content) in &mut self.contents {
             let Some(table) = self.ruleset.tables.get_mut(&table_id(*family)) else {
                 continue;
@@ -165,11 +177,15 @@ impl Rendered {
                 table.sets.remove(&*SetKind::Allowed(gone).as_str());
             }
             for (kind, elements) in &content.elements {
-                let size = self.sizes.fit(*family, *kind, elements.len());
-                let is_as_before =
-                    |set: &Set| set.elements.ptr_eq(elements) && set.spec.size == size;
+                let size = self.sizes.get(*family, *kind);
+                let counted = self.counts && kind.leads_away();
+                let is_as_before = |set: &Set| {
+                    set.elements.ptr_eq(elements)
+                        && (set.spec.size, set.spec.counted) == (size, counted)
+                };
                 if !table.sets.get(&*kind.as_str()).is_some_and(is_as_before) {
-                    let set = Set { spec: kind.spec(*family, size), elements: elements.clone() };
+                    let spec = kind.spec(*family, size, counted);
+                    let set = Set { spec, elements: elements.clone() };
                     table.sets.insert(kind.name(), set);
                 }
             }

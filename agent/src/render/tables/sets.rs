@@ -210,11 +210,28 @@ impl SetKind {
         }
     }
 
-    /// Its declaration.
+    /// Its declaration; `counts` if connections are counted.
     #[must_use]
-    pub fn spec(self, family: Family, size: u32) -> SetSpec {
-        let dynamic = self == Self::Affinity;
-        SetSpec { key: self.key(family), data: self.data(), size, dynamic }
+    pub fn spec(self, family: Family, size: u32, counts: bool) -> SetSpec {
+        let (dynamic, counted) = (self == Self::Affinity, counts && self.leads_away());
+        SetSpec { key: self.key(family), data: self.data(), size, dynamic, counted }
+    }
+
+    /// Whether who finds something in it is led to an endpoint: a packet that
+    /// does is a new connection.
+    #[must_use]
+    pub fn leads_away(self) -> bool {
+        matches!(
+            self,
+            Self::Endpoints
+                | Self::LocalEndpoints
+                | Self::NodeEndpoints
+                | Self::NodeLocalEndpoints
+                | Self::StickyEndpoints
+                | Self::LocalStickyEndpoints
+                | Self::NodeStickyEndpoints
+                | Self::NodeLocalStickyEndpoints
+        )
     }
 
     /// The size that it always has; `None` if it grows with what it holds.

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use closeby_nft::{Family, Ruleset};
+use closeby_nft::{Elements, Family, Ruleset};
 
 use super::sets::SetKind;
 use super::table_id;
@@ -46,6 +46,23 @@ impl Sizes {
     pub fn get(&self, family: Family, kind: SetKind) -> u32 {
         let known = || self.by_set.get(&(family, kind)).copied();
         kind.fixed_size().or_else(known).unwrap_or(SIZE_MIN)
+    }
+
+    /// The sizes of sets that hold these elements from now on.
+    pub fn fit_all(&mut self, family: Family, sets: &BTreeMap<SetKind, Elements>) {
+        for (kind, elements) in sets {
+            self.fit(family, *kind, elements.len());
+        }
+    }
+
+    /// How many elements there is room for in all sets that lead to endpoints: it
+    /// changes seldom, and only where a set is made anew.
+    #[must_use]
+    pub fn leading_away(&self) -> u32 {
+        let kinds = || SetKind::all().filter(|kind| kind.leads_away());
+        let sizes =
+            Family::BOTH.into_iter().flat_map(|family| kinds().map(move |kind| (family, kind)));
+        sizes.fold(0, |sum, (family, kind)| sum.saturating_add(self.get(family, kind)))
     }
 
     /// The size of a set that holds `len` elements from now on.

@@ -51,7 +51,8 @@ pub(crate) fn decode(list: &[u8], family: Family) -> Option<Vec<Expr>> {
     nfnl::attrs(list).map(|item| decode_one(&item.ok()?, family)).collect()
 }
 
-fn decode_one(item: &Attr<'_>, family: Family) -> Option<Expr> {
+/// Reads one expression; `None` if it is none of ours.
+pub(crate) fn decode_one(item: &Attr<'_>, family: Family) -> Option<Expr> {
     let mut item = Fields::of(item)?;
     let name = item.take(expr::NAME)?;
     let mut fields = Fields::of(&item.take(expr::DATA)?)?;
@@ -221,6 +222,15 @@ fn decode_reject(fields: &mut Fields<'_>, family: Family) -> Option<Expr> {
         }
         _ => None,
     }
+}
+
+/// The packets that a counter has counted; `None` if it is no counter.
+pub(crate) fn counted(item: &Attr<'_>) -> Option<u64> {
+    let mut item = Fields::of(item)?;
+    let name = item.take(expr::NAME)?;
+    let packets = Fields::of(&item.take(expr::DATA)?)?.take(expr::COUNTER_PACKETS)?;
+    let packets = packets.payload.try_into().ok().map(u64::from_be_bytes)?;
+    (name.text() == Ok("counter")).then_some(packets)
 }
 
 /// The attributes of one expression, each taken once.

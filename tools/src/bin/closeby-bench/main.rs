@@ -15,6 +15,7 @@ use limit::Limit;
 mod churn;
 mod commit;
 mod conntrack;
+mod counters;
 mod flood;
 mod layout;
 mod limit;
@@ -50,6 +51,7 @@ enum Measure {
     Packets(packets::Packetry),
     Commit(commit::Commits),
     Conntrack(conntrack::Sweeps),
+    Counters(counters::Counters),
     Proxies(proxies::Proxies),
 }
 
@@ -68,7 +70,7 @@ fn main() -> ExitCode {
 fn measure(flags: &Flags) -> anyhow::Result<ExitCode> {
     let limit = match &flags.command {
         Measure::Conntrack(flags) => Some(Limit::raise(flags.most())?),
-        Measure::Packets(_) | Measure::Commit(_) | Measure::Proxies(_) => None,
+        _ => None,
     };
     let entry = match &flags.command {
         Measure::Proxies(flags) => {
@@ -88,6 +90,7 @@ fn measure(flags: &Flags) -> anyhow::Result<ExitCode> {
         Measure::Packets(flags) => packets::run(flags)?,
         Measure::Commit(flags) => commit::run(flags).map(|()| true)?,
         Measure::Conntrack(flags) => conntrack::run(flags)?,
+        Measure::Counters(flags) => counters::run(flags).map(|()| true)?,
         Measure::Proxies(flags) => proxies::run(flags).map(|()| true)?,
     };
     Ok(if right { ExitCode::SUCCESS } else { ExitCode::from(WRONG) })

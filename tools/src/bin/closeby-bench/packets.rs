@@ -37,6 +37,9 @@ pub(crate) struct Packetry {
     /// Change 200 Services in commit after commit while new flows come, and count what goes wrong
     #[arg(long)]
     churn: bool,
+    /// Compare the ways to count connections, instead of layouts
+    #[arg(long, conflicts_with = "churn")]
+    counters: bool,
     /// Seconds of churn for each layout
     #[arg(long, value_name = "S", default_value_t = 10, requires = "churn")]
     pub(crate) seconds: u64,
@@ -63,7 +66,8 @@ pub(crate) fn run(flags: &Packetry) -> anyhow::Result<bool> {
         *subject != Subject::KubeProxy || shape.services <= kube_proxy::SERVICES_MAX || flags.force
     };
     let mut lanes = Vec::new();
-    for subject in Subject::ALL.into_iter().filter(loads) {
+    let subjects: &[Subject] = if flags.counters { &Subject::COUNTING } else { &Subject::ALL };
+    for subject in subjects.iter().copied().filter(loads) {
         lanes.push(Lane::build(subject, shape, derived.ruleset())?);
     }
     let traffic = Traffic::of(shape, flags.flows);
@@ -85,9 +89,15 @@ pub(crate) fn run(flags: &Packetry) -> anyhow::Result<bool> {
         flags.services,
         flags.endpoints
     );
-    if let Some(compared) = compared(&lanes) {
+    let pairs = [
+        (Subject::Closeby, Subject::KubeProxy),
+        (Subject::Counted, Subject::Closeby),
+        (Subject::CountedAfter, Subject::Closeby),
+    ];
+    for compared in pairs.into_iter().filter_map(|pair| compared(&lanes, pair)) {
         anstream::println!("{compared}");
-    } else {
+    }
+    if !subjects.iter().all(loads) {
         anstream::println!("without kube-proxy's layout: more than 4,000 services take --force");
     }
     write_json(flags.json.as_deref(), &figures(&lanes))?;
@@ -270,17 +280,18 @@ fn report(lanes: &[Lane]) -> Table {
     table
 }
 
-/// Ours to kube-proxy's, each round to the same round: what slows the machine slows both.
-fn compared(lanes: &[Lane]) -> Option<String> {
+/// One to another, each round to the same round: what slows the machine slows both.
+fn compared(lanes: &[Lane], (ours, theirs): (Subject, Subject)) -> Option<String> {
     let find = |subject| lanes.iter().find(|lane| lane.subject == subject);
-    let (ours, theirs) = (find(Subject::Closeby)?, find(Subject::KubeProxy)?);
+    let (ours, theirs) = (find(ours)?, find(theirs)?);
     let ratio = |kind: usize| {
         let pairs = ours.times[kind].iter().zip(&theirs.times[kind]);
         let ratios: Vec<f64> = pairs.map(|(ours, theirs)| ours / theirs).collect();
-        format!("{} {:.2}x", KINDS[kind], Stats::of(&ratios).median)
+        format!("{} {:.3}x", KINDS[kind], Stats::of(&ratios).median)
     };
     let ratios: Vec<String> = (0..KINDS.len()).map(ratio).collect();
-    Some(format!("closeby to kube-proxy's layout, by round: {}", ratios.join("; ")))
+    let (ours, theirs) = (ours.subject.name(), theirs.subject.name());
+    Some(format!("{ours} to {theirs}, by round: {}", ratios.join("; ")))
 }
 
 #[derive(Debug, Serialize)]

@@ -8,7 +8,7 @@ use closeby_nft::{Batch, CommitError, Family, Kernel, Ruleset};
 use closeby_tools::clusters::Shape;
 use closeby_tools::lab::Netns;
 
-use crate::layout::{self, kube_proxy, marked, verdict};
+use crate::layout::{self, counted, kube_proxy, marked, verdict};
 use crate::{inside, nft};
 
 /// One way to program a cluster.
@@ -26,6 +26,10 @@ pub(crate) enum Subject {
     MarkBits,
     /// kube-proxy 1.36.
     KubeProxy,
+    /// What the agent commits, each endpoint with a counter.
+    Counted,
+    /// What the agent commits, and a set that packets fill with counters after the DNAT.
+    CountedAfter,
 }
 
 impl Subject {
@@ -39,6 +43,10 @@ impl Subject {
         Self::KubeProxy,
     ];
 
+    /// Those that differ in how connections are counted, beside what no layout can undercut.
+    pub(crate) const COUNTING: [Self; 4] =
+        [Self::NoNat, Self::Closeby, Self::Counted, Self::CountedAfter];
+
     /// Its name in tables.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -48,6 +56,8 @@ impl Subject {
             Self::VerdictMap => "candidate: verdict map",
             Self::MarkBits => "candidate: carrier with mark bits",
             Self::KubeProxy => "kube-proxy 1.36 layout",
+            Self::Counted => "closeby, counters in the maps",
+            Self::CountedAfter => "closeby, counted after DNAT",
         }
     }
 
@@ -61,7 +71,9 @@ impl Subject {
         let done = match self {
             Self::Nothing => Ok(()),
             Self::NoNat => replace(&mut open(netns)?, &Ruleset::default(), &layout::conntrack()),
-            Self::Closeby => replace(&mut open(netns)?, &Ruleset::default(), ruleset),
+            Self::Closeby => {
+                replace(&mut open(netns)?, &Ruleset::default(), &counted::of(ruleset, false))
+            }
             Self::VerdictMap => {
                 replace(&mut open(netns)?, &Ruleset::default(), &verdict::of(ruleset))
             }
@@ -70,6 +82,12 @@ impl Subject {
                 nft::load(netns, &marked::of(ruleset, &table_id(Family::Ip), pods))
             }
             Self::KubeProxy => nft::load(netns, &kube_proxy::of(shape)),
+            Self::Counted => {
+                replace(&mut open(netns)?, &Ruleset::default(), &counted::of(ruleset, true))
+            }
+            Self::CountedAfter => Self::Closeby
+                .load(netns, shape, ruleset)
+                .and_then(|()| nft::load(netns, &counted::after_dnat())),
         };
         done.with_context(|| format!("loading \"{}\"", self.name()))
     }

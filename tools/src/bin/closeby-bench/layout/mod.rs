@@ -3,6 +3,7 @@
 //!
 //! PURE.
 
+pub(crate) mod counted;
 pub(crate) mod kube_proxy;
 pub(crate) mod marked;
 pub(crate) mod verdict;
