@@ -1,8 +1,10 @@
 //! What elements count is the kernel's: read by itself, and no difference.
 
+use std::net::Ipv6Addr;
+
 use closeby_nft::delta::{Delta, Op, Verb, diff};
-use closeby_nft::{Family, Key, Name, Ruleset, TableId, text};
-use closeby_tests::nft;
+use closeby_nft::{Data, DataKind, Family, Field, Key, Name, Ruleset, Table, TableId, text};
+use closeby_tests::{nft, rulesets};
 
 use super::same_as_nft::rendered_with_counters;
 
@@ -76,4 +78,23 @@ pub(crate) fn what_is_written_anew_counts_from_0() {
     let ops = verbs.map(|verb| Op { table: table.clone(), verb });
     super::commit(&mut super::netlink(), &Delta { ops: ops.into() });
     assert_eq!(counts_of(Family::Ip, std::slice::from_ref(&key)), [(key, 0)]);
+}
+
+/// More than one request holds, and more answers than a receive buffer that may not
+/// grow has room for.
+pub(crate) fn many_are_read_by_key() {
+    const MANY: u32 = 4_000;
+    let table = rulesets::table_id(Family::Ip6);
+    let key = |number| Key::new().addr(Ipv6Addr::from(u128::from(number)).into());
+    let elements = (1..=MANY).map(|number| (key(number), Data::None)).collect();
+    let mut set = rulesets::set(&[Field::Daddr], DataKind::None, elements);
+    (set.spec.size, set.spec.counted) = (MANY, true);
+    let keys: Vec<Key> = set.elements.keys().collect();
+    let sets = [(Name::from(SET), set)].into_iter().collect();
+    let tables = [(table.clone(), Table { sets, ..Table::default() })].into();
+    super::converge(&mut super::netlink(), &Ruleset::default(), &Ruleset { tables });
+    let (mut told, mut kernel) = (Vec::new(), super::netlink());
+    let mut each = |key, _, _| told.push(key);
+    kernel.counts_of(&table, &Name::from(SET), &keys, &mut each).unwrap();
+    assert_eq!(told, keys);
 }

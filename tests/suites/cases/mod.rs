@@ -44,6 +44,7 @@ pub(crate) const ALL: &[Case] = &[
     ),
     ("counters::counts_are_no_difference", counters::counts_are_no_difference),
     ("counters::counts_are_read_of_all_and_by_key", counters::counts_are_read_of_all_and_by_key),
+    ("counters::many_are_read_by_key", counters::many_are_read_by_key),
     ("counters::what_is_written_anew_counts_from_0", counters::what_is_written_anew_counts_from_0),
     (
         "same_as_nft::tables_of_scenarios_are_what_nft_loads",
