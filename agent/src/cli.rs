@@ -128,8 +128,9 @@ pub struct Run {
         conflicts_with_all = ["manifests", "once", "shadow"],
     )]
     pub remove_startup_taint: Option<String>,
-    /// The Services with most connections whose connections have metrics of their own;
-    /// those of all others are summed up. 0 for no metrics by Service.
+    /// So many Services have metrics of their own: those with most connections, the
+    /// others being summed up, and those that ask for closeness, first who does not
+    /// get it. 0 for no metrics by Service.
     #[arg(long, value_name = "N", default_value_t = SERVICE_METRICS)]
     pub service_metrics: usize,
     /// Program what the objects say now, then exit; the rules stay.

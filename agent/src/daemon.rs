@@ -174,6 +174,9 @@ pub fn daemon(options: Options) -> Result<(), DaemonError> {
     let Settings { sync_period, configz, .. } = &options.settings;
     let health = ProxyHealth::new(families.clone(), *sync_period);
     let mut metrics = Metrics::new(&families);
+    let published: Published = Arc::new(ArcSwapOption::empty());
+    let look = Arc::clone(&published);
+    metrics.tell_of_services(Box::new(move || look.load_full()), options.service_metrics);
     let counter = start_counting(&options, &mut metrics, &until_clear)?;
     let shared = Arc::new(Shared::new(health, metrics, configz));
     let on_panic = ending.on_panic();
@@ -191,7 +194,6 @@ pub fn daemon(options: Options) -> Result<(), DaemonError> {
         spawn("leftovers", &warns_no_more(), watch)?;
     }
     let sweeper = Sweeper::start(on_swept, Arc::clone(&shared), &on_panic)?;
-    let published: Published = Arc::new(ArcSwapOption::empty());
     let teller = Teller::new(shared, &published, server, recorder, counter);
     work(options, kernel, families, &inbox, sweeper, &published, teller)?;
     ending.outcome()

@@ -266,6 +266,8 @@ pub struct Pool {
     pub why: Why,
     /// What goes on to the next tier, if anything does; without, all are drawn alike.
     pub spill: Option<Arc<Spill>>,
+    /// Ready endpoints without a hint, where hints are not obeyed for them.
+    pub unhinted: u32,
 }
 
 impl Pool {

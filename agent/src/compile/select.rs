@@ -56,7 +56,13 @@ impl<'a> Wish<'a> {
 /// A pool for traffic that is never there.
 #[must_use]
 pub fn not_asked() -> Pool {
-    Pool { backends: Arc::from([]), distances: Arc::from([]), why: Why::NotAsked, spill: None }
+    Pool {
+        backends: Arc::from([]),
+        distances: Arc::from([]),
+        why: Why::NotAsked,
+        spill: None,
+        unhinted: 0,
+    }
 }
 
 /// The endpoints for policy Cluster.
@@ -80,10 +86,14 @@ pub fn cluster_pool(candidates: &[Candidate<'_>], wish: &Wish<'_>) -> Pool {
         Asked::Distribution(wanted) => wish.by_distribution(&ready, wanted),
         Asked::Ladder(wanted) => Ok(wish.nearest(&ready, wanted)),
     };
-    match chosen {
+    let bare = ready.iter().filter(|candidate| candidate.endpoint.hints.zones.is_none());
+    let bare = u32::try_from(bare.count()).unwrap_or(u32::MAX);
+    let chosen = match chosen {
         Ok(pool) => wish.spilled(pool, &ready),
         Err(why) => pool(ready.into_iter(), wish.strict.map_or(why, Why::Strict)),
-    }
+    };
+    let unhinted = if chosen.why.spoiler().is_some() { bare } else { 0 };
+    Pool { unhinted, ..chosen }
 }
 
 /// The endpoints for policy Local.
@@ -295,5 +305,5 @@ fn last_resort<'a, 'c: 'a>(candidates: impl Iterator<Item = &'a Candidate<'c>>) 
 fn pool<'a, 'c: 'a>(chosen: impl Iterator<Item = &'a Candidate<'c>>, why: Why) -> Pool {
     let (backends, distances): (Vec<Backend>, Vec<Distance>) =
         chosen.map(|candidate| (candidate.backend, candidate.distance)).unzip();
-    Pool { backends: backends.into(), distances: distances.into(), why, spill: None }
+    Pool { backends: backends.into(), distances: distances.into(), why, spill: None, unhinted: 0 }
 }

@@ -8,6 +8,7 @@ mod kube_proxy;
 mod own;
 mod process;
 mod text;
+mod tiers;
 mod traffic;
 
 use std::collections::BTreeSet;
@@ -21,6 +22,7 @@ use prometheus_client::registry::Registry;
 use crate::count;
 pub use kube_proxy::KubeProxy;
 pub use own::Own;
+pub use tiers::Look;
 
 /// One label with its value.
 type Label = [(&'static str, &'static str); 1];
@@ -53,6 +55,11 @@ impl Metrics {
     /// Tells of connections, too.
     pub fn tell_of_connections(&mut self, counted: count::Shared) {
         self.registry.register_collector(Box::new(traffic::Traffic(counted)));
+    }
+
+    /// Tells of the Services that are published, too, of so many one by one.
+    pub fn tell_of_services(&mut self, look: Look, series_max: usize) {
+        self.registry.register_collector(Box::new(tiers::Tiers { look, series_max }));
     }
 
     /// In Prometheus' text format.

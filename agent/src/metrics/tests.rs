@@ -163,3 +163,33 @@ fn what_is_in_force_is_pending_no_more() {
         assert!(text.lines().any(|told| told == line), "{line}\n{text}");
     }
 }
+
+/// What the dashboard and the alerts ask for.
+const ASKED: [&str; 2] = [
+    include_str!("../../../deploy/monitoring/grafana-dashboard.json"),
+    include_str!("../../../deploy/monitoring/alerts.yaml"),
+];
+
+/// The names of metrics in a text: words that begin as ours and kube-proxy's do.
+fn names(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.filter(|word| word.starts_with("closeby_") || word.starts_with("kubeproxy_")).collect()
+}
+
+#[test]
+fn the_dashboard_and_the_alerts_ask_for_what_there_is() {
+    let mut metrics = busy();
+    metrics.tell_of_connections(count::Shared::new(10));
+    metrics.tell_of_services(Box::new(|| None), 10);
+    let text = metrics.text();
+    let by_service = format!("{}_total", traffic::BY_SERVICE);
+    let mut known = names(&text);
+    known.extend([tiers::TIER, tiers::UNHINTED, &by_service]);
+    for asked in ASKED {
+        let asked = names(asked);
+        assert!(asked.len() > 5, "{asked:?}");
+        let unknown: Vec<_> = asked.difference(&known).collect();
+        assert!(unknown.is_empty(), "{unknown:?}");
+    }
+    serde_json::from_str::<serde_json::Value>(ASKED[0]).unwrap();
+}

@@ -21,6 +21,9 @@ impl Collector for Traffic {
     }
 }
 
+/// The name of what Services have one by one, but for the ending of counters.
+pub(super) const BY_SERVICE: &str = "closeby_service_connections";
+
 /// What is told.
 #[derive(Debug)]
 struct Told {
@@ -53,7 +56,7 @@ impl Told {
             return Ok(());
         }
         let mut by_service = encoder.encode_descriptor(
-            "closeby_service_connections",
+            BY_SERVICE,
             "The same by Service; without a name, of all Services that have no series",
             None,
             MetricType::Counter,

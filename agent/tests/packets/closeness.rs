@@ -6,6 +6,7 @@ use libtest_mimic::Failed;
 use serde_json::{Value, json};
 
 use super::Trials;
+use super::http::metric;
 use super::rig::{
     BY_NODE_RANGE, PORT, Rig, SILENCE, Saw, Site, TARGET, at_vip, check, service, vip,
 };
@@ -64,6 +65,11 @@ fn closeness_without_hints(rig: &Rig) -> Result<(), Failed> {
     site.put(&bare(Distribution::PreferClose), &["a2", "b1"])?;
     site.start()?;
     expect(&site, &["a2"], "n", "zone endpoint_zone")?;
+    let web = "namespace=\"default\",service=\"web\"";
+    let tier = format!("closeby_service_tier{{{web},tier=\"zone\",reason=\"endpoint_zone\"}} ");
+    check(metric(&site, &tier)? == 1.0, "the tier is told", &tier)?;
+    let unhinted = format!("closeby_service_endpoints_without_hint{{{web}}} ");
+    check(metric(&site, &unhinted)? == 2.0, "and who spoils hints", &unhinted)?;
     site.change(&bare(Distribution::PreferSameNode), &["a2", "b1"])?;
     expect(&site, &["a2"], "n", "node endpoint_node")?;
     site.change(&bare(Distribution::PreferSameNode), &["b1"])?;

@@ -44,6 +44,11 @@ const AGENT: &[(&str, &[&str])] = &[
         &[
             "model",
             "compile::Generation",
+            "compile::NodePlan",
+            "compile::Pool",
+            "compile::Tier",
+            "compile::Why",
+            "fastpath::Snapshot",
             "fastpath::snapshot::Traffic",
             "compile::Distance",
             "count",
