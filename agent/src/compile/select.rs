@@ -27,6 +27,7 @@ pub struct Wish<'a> {
     asked: Asked,
     strict: Option<Strict>,
     pub(super) spill: Option<Spill>,
+    looks_at_nodes: bool,
     pub(super) facts: &'a Facts,
     pub(super) cluster: &'a Cluster,
 }
@@ -36,20 +37,19 @@ impl<'a> Wish<'a> {
     #[must_use]
     pub fn of(service: &Service, cluster: &'a Cluster, facts: &'a Facts) -> Self {
         let Closeness { strict, spill, .. } = service.closeness;
-        let (asked, strict, spill) = match facts.topology {
-            Topology::Closest => (cluster.asked(service), strict, spill),
-            Topology::Hints => (Asked::Hints, None, None),
+        let (asked, strict, spill, looks_at_nodes) = match facts.topology {
+            Topology::Closest => {
+                (cluster.asked(service), strict, spill, cluster.looks_at_nodes(service))
+            }
+            Topology::Hints => (Asked::Hints, None, None, false),
         };
-        Self { asked, strict, spill, facts, cluster }
+        Self { asked, strict, spill, looks_at_nodes, facts, cluster }
     }
 
     /// By what it is told where its endpoints are.
     #[must_use]
     pub fn places(&self) -> Places<'a> {
-        let looks = matches!(self.asked, Asked::Ladder(_))
-            || self.strict == Some(Strict::Region)
-            || self.spill.is_some();
-        Places { facts: self.facts, nodes: looks.then_some(self.cluster) }
+        Places { facts: self.facts, nodes: self.looks_at_nodes.then_some(self.cluster) }
     }
 }
 

@@ -208,6 +208,15 @@ impl Cluster {
         Asked::of(service.closeness, self.annotation(&service.name.namespace))
     }
 
+    /// Whether it matters to a Service where the Nodes of its endpoints are: then it is touched
+    /// when one of them moves.
+    #[must_use]
+    pub fn looks_at_nodes(&self, service: &Service) -> bool {
+        matches!(self.asked(service), Asked::Ladder(_))
+            || service.closeness.strict == Some(Strict::Region)
+            || service.closeness.spill.is_some()
+    }
+
     /// What a Namespace prefers for its Services.
     #[must_use]
     pub fn annotation(&self, namespace: &str) -> Annotation {
@@ -271,12 +280,9 @@ impl Cluster {
             slice.endpoints.iter().any(|endpoint| endpoint.node.as_ref() == Some(name))
         };
         for (service, known) in &self.services {
-            let looks = matches!(self.asked(known), Asked::Ladder(_))
-                || known.closeness.strict == Some(Strict::Region)
-                || known.closeness.spill.is_some();
             // All Nodes stand for the clients of one that spills.
             let counts = known.closeness.spill == Some(Spill::Auto);
-            if counts || looks && self.slices_of(service).any(is_there) {
+            if counts || self.looks_at_nodes(known) && self.slices_of(service).any(is_there) {
                 dirty.services.insert(service.clone());
             }
         }
