@@ -4,24 +4,25 @@
 //! come from their table ([`FLAGS`]). Names, booleans and values are read as
 //! kube-proxy reads them.
 
+mod commands;
 mod guards;
 
 use std::ffi::OsString;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::error::Error;
 use clap::{
     Arg, ArgAction, ArgMatches, Args, Command as Clap, CommandFactory as _, FromArgMatches, Parser,
-    Subcommand, ValueEnum,
+    ValueEnum,
 };
 
 use crate::compile;
 use crate::config::Settings as Configured;
 use crate::config::flags::{FLAGS, Flag, Given, read_switch};
-use crate::explain::Destination;
 use crate::model::{Admission, ServiceProxy};
+pub use commands::{Ask, Command, Output};
 pub use guards::Guards;
 
 /// What the exit codes mean, at the end of every help.
@@ -211,38 +212,6 @@ impl InputArgs {
     }
 }
 
-/// What to do instead of running the agent. Needs no privileges.
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Print the tables that would be committed, as nft text.
-    #[command(after_help = help_of_answers())]
-    Render {
-        /// What to render, and for which node.
-        #[command(flatten)]
-        input: InputArgs,
-    },
-    /// Say what happens to a connection, and why.
-    #[command(after_help = help_of_answers())]
-    Explain {
-        /// What to look at, and from which node.
-        #[command(flatten)]
-        input: InputArgs,
-        /// The address it comes from.
-        #[arg(long, value_name = "IP")]
-        from: IpAddr,
-        /// Where it goes: IP:PORT, with /udp or /sctp unless TCP; an IPv6 address in
-        /// brackets.
-        #[arg(long, value_name = "IP:PORT[/proto]")]
-        to: Destination,
-        /// The interface it comes in by, where pods are told by interface.
-        #[arg(long, value_name = "NAME")]
-        interface: Option<String>,
-        /// How to print the answer.
-        #[arg(short, long, value_enum, default_value_t = Output::Text)]
-        output: Output,
-    },
-}
-
 /// What endpoints are chosen by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Topology {
@@ -260,15 +229,6 @@ impl From<Topology> for compile::Topology {
             Topology::Hints => Self::Hints,
         }
     }
-}
-
-/// How an answer is printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// For people.
-    Text,
-    /// For programs.
-    Json,
 }
 
 /// kube-proxy's flags that are settings, as they were given.

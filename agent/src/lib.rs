@@ -11,6 +11,7 @@
 //! Everything is decided in [`compile`]; what follows renders or carries out.
 //! `docs/architecture.md` is the map.
 
+pub mod ask;
 pub mod cli;
 pub mod compile;
 pub mod config;

@@ -5,11 +5,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
+use closeby::ask;
 use closeby::cli::{Cli, Command, InputArgs, Output, Run};
 use closeby::compile::Topology;
 use closeby::config::{ConfigError, LogFormat, LogLevel, Logging, Settings, Sources};
 use closeby::daemon::{DaemonError, Options, Source, daemon, init, shadow};
-use closeby::explain::{Question, explain};
 use closeby::handover::{self, HandoverError};
 use closeby::model::NodeName;
 use closeby::offline::View;
@@ -35,17 +35,7 @@ fn main() -> ExitCode {
             print(concat!("closeby ", env!("CARGO_PKG_VERSION"), "\n"))
         }
         None => run(&cli.run),
-        Some(Command::Render { input }) => view(&input).and_then(|view| print(&view.text())),
-        Some(Command::Explain { input, from, to, interface, output }) => {
-            view(&input).and_then(|view| {
-                let interface = interface.as_deref().map(Into::into);
-                let answer = explain(&Question { from, to, interface }, &view.knowledge());
-                match output {
-                    Output::Text => print(&answer.to_string()),
-                    Output::Json => print(&(serde_json::to_string_pretty(&answer)? + "\n")),
-                }
-            })
-        }
+        Some(command) => answer(&command),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -54,6 +44,27 @@ fn main() -> ExitCode {
             ExitCode::from(code(&error))
         }
     }
+}
+
+/// Answers what a command asks.
+fn answer(command: &Command) -> anyhow::Result<()> {
+    if let Command::Render { input } = command {
+        return print(&view(input)?.text());
+    }
+    let Some((question, ask)) = command.question() else { return Ok(()) };
+    let answer = ask::answer(&question, &view(&ask.input)?.knowledge())?;
+    print(&match ask.output {
+        Output::Text => answer.show(columns()),
+        Output::Json => serde_json::to_string_pretty(&answer)? + "\n",
+        Output::Yaml => serde_saphyr::to_string(&answer)?,
+    })
+}
+
+/// How wide the terminal is, if the answer goes to one.
+fn columns() -> Option<usize> {
+    let is_terminal = std::io::stdout().is_terminal();
+    let (columns, _) = is_terminal.then(crossterm::terminal::size)?.ok()?;
+    Some(usize::from(columns))
 }
 
 /// An error with its causes, each said once: some errors tell theirs themselves.

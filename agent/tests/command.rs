@@ -187,3 +187,31 @@ fn the_version_is_told() {
         assert_eq!((code, out), (0, format!("closeby {}\n", env!("CARGO_PKG_VERSION"))));
     }
 }
+
+#[test]
+fn a_service_that_is_not_there_is_an_error() {
+    let input = ["--manifests", EXAMPLES, "--hostname-override", "node-c"];
+    let (code, out, log) = closeby(&[&["services", "shop/catlog"][..], &input].concat());
+    assert_eq!((code, out.as_str()), (1, ""), "{log}");
+    let expected = "closeby: no Service shop/catlog is known here (did you mean shop/catalog?); ";
+    assert!(log.lines().last().unwrap().starts_with(expected), "{log}");
+}
+
+/// Text, JSON and YAML tell the same.
+#[test]
+fn answers_come_in_three_forms() {
+    let question = ["explain", "--from", "10.244.3.7", "--to", "10.96.0.20:80"];
+    for (words, path, value) in [
+        (&["services"][..], "/ports/0/reason", "no_endpoint_in_zone"),
+        (&["services", "catalog"], "/ports/0/pools/0/reason", "no_endpoint_in_zone"),
+        (&question, "/reason", "no_endpoint_in_zone"),
+    ] {
+        let (json, _) = of_examples(words, &["-o", "json"]);
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(json.pointer(path).unwrap(), value, "{words:?}");
+        let (yaml, _) = of_examples(words, &["-o=yaml"]);
+        assert!(yaml.contains("reason: no_endpoint_in_zone\n"), "{yaml}");
+        let (text, _) = of_examples(words, &[]);
+        assert!(text.contains("node-c (zone-c)"), "{text}");
+    }
+}

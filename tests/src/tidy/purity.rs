@@ -6,6 +6,7 @@ use super::sources::File;
 
 /// Packages and places (a file or a folder) whose modules are pure.
 const PURE: &[(&str, &str)] = &[
+    ("agent", "ask"),
     ("agent", "model"),
     ("agent", "compile"),
     ("agent", "render"),

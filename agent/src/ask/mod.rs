@@ -1,0 +1,100 @@
+//! What people and programs ask of a node, and the values that answer them.
+//!
+//! PURE. Nothing is decided here: all is read off what the API says, the plan and, for a
+//! connection, the rendered rules. A folder of manifests and a running agent are asked the same.
+
+pub mod connections;
+pub mod distance;
+pub mod find;
+pub mod protocol;
+pub mod service;
+pub mod services;
+pub mod show;
+pub mod top;
+
+pub use connections::Connections;
+pub use distance::Distance;
+pub use find::NotFound;
+pub use service::ServiceAnswer;
+pub use services::Services;
+pub use top::Top;
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::compile::{Pool, PortPlan, Why};
+use crate::explain::{self, Destination, Knowledge, explain};
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Question {
+    /// All Services.
+    Services,
+    /// One Service, by its name or `NAMESPACE/NAME`.
+    Service(String),
+    /// A connection.
+    Explain {
+        /// The address it comes from.
+        from: IpAddr,
+        /// Where it goes, as [`Destination`] reads it.
+        to: String,
+        /// The interface it comes in by, if that matters.
+        #[serde(default)]
+        interface: Option<String>,
+    },
+    /// Services by their cross-zone share.
+    Top,
+}
+
+/// What is answered.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Answer {
+    /// To [`Question::Services`].
+    Services(Services),
+    /// To [`Question::Service`].
+    Service(Box<ServiceAnswer>),
+    /// To [`Question::Explain`].
+    Explain(Box<explain::Answer>),
+    /// To [`Question::Top`].
+    Top(Top),
+}
+
+/// There is no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unanswered {
+    /// No Service is meant.
+    #[error(transparent)]
+    NotFound(#[from] NotFound),
+    /// A connection goes nowhere.
+    #[error("{0}")]
+    Destination(String),
+}
+
+/// Answers a question.
+///
+/// # Errors
+/// If there is nothing of what is asked about.
+pub fn answer(question: &Question, known: &Knowledge<'_>) -> Result<Answer, Unanswered> {
+    Ok(match question {
+        Question::Services => Answer::Services(services::services(known)),
+        Question::Service(name) => {
+            let service = find::find(name, known.cluster)?;
+            Answer::Service(Box::new(service::service(service, known)))
+        }
+        Question::Explain { from, to, interface } => {
+            let to: Destination = to.parse().map_err(Unanswered::Destination)?;
+            let interface = interface.as_deref().map(Into::into);
+            let question = explain::Question { from: *from, to, interface };
+            Answer::Explain(Box::new(explain(&question, known)))
+        }
+        Question::Top => Answer::Top(top::top(known)),
+    })
+}
+
+/// The pool that says most of a port: the cluster's, unless all its traffic is under policy Local.
+fn main_pool(port: &PortPlan) -> &Pool {
+    if port.cluster.why == Why::NotAsked { &port.local } else { &port.cluster }
+}
