@@ -125,6 +125,11 @@ pub struct Run {
         conflicts_with_all = ["manifests", "once", "shadow"],
     )]
     pub remove_startup_taint: Option<String>,
+    /// Where `closeby services`, `explain` and `top` ask, for root and the agent's own
+    /// user; an empty one for nowhere. Default: /run/closeby/agent.sock, if that can
+    /// be made.
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["once", "shadow"])]
+    pub socket: Option<OsString>,
     /// Program what the objects say now, then exit; the rules stay.
     #[arg(long)]
     pub once: bool,

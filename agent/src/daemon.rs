@@ -25,6 +25,7 @@ use crate::host::sysctls;
 use crate::host::{AddressError, Lock, LockError, families, probe};
 use crate::metrics::Metrics;
 use crate::model::{Admission, NodeName, Note, ServiceProxy};
+use crate::serve::socket::SocketError;
 use crate::serve::{Addresses, ProxyHealth, ServeError, Server, Shared};
 use crate::sync::run::{Event, Published, run};
 use crate::sync::{FactsOf, Machine, Moment, Pace, Report};
@@ -33,6 +34,7 @@ use crate::watch::api::{AccessError, StartError};
 use crate::watch::manifests::ManifestsError;
 use crate::watch::notify::WatchError;
 
+mod asking;
 mod ending;
 mod fullness;
 mod observer;
@@ -42,6 +44,7 @@ mod source;
 mod sweeping;
 mod telling;
 
+pub use asking::SocketPlace;
 use ending::Ending;
 use observer::Teller;
 pub use shadow::shadow;
@@ -87,6 +90,9 @@ pub enum DaemonError {
     /// The node's own servers cannot be had.
     #[error(transparent)]
     Serve(#[from] ServeError),
+    /// The socket for questions cannot be had.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
     /// The configuration is another one now.
     #[error(
         "{}: the configuration changed: ended, to be started anew with it; the rules stay",
@@ -122,6 +128,8 @@ pub struct Options {
     pub settings: Settings,
     /// Where that came from: it is followed.
     pub sources: Sources,
+    /// Where it listens for questions.
+    pub socket: Option<SocketPlace>,
     /// Stop after the first generation is in the kernel.
     pub once: bool,
 }
@@ -166,6 +174,9 @@ pub fn daemon(options: Options) -> Result<(), DaemonError> {
     if !options.once {
         fullness::start(another(&until_clear)?)?;
     }
+    let place = options.socket.as_ref().filter(|_| !options.once);
+    let ask = |place| asking::start(place, on_swept.clone(), another(&until_clear)?);
+    let _socket = place.map(ask).transpose()?.flatten();
     let Settings { sync_period, configz, .. } = &options.settings;
     let health = ProxyHealth::new(families.clone(), *sync_period);
     let shared = Arc::new(Shared::new(health, Metrics::new(&families), configz));

@@ -13,6 +13,7 @@
 
 pub mod ask;
 pub mod cli;
+pub mod client;
 pub mod compile;
 pub mod config;
 pub mod daemon;

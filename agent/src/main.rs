@@ -5,11 +5,12 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
-use closeby::ask;
+use closeby::ask::{self, protocol};
 use closeby::cli::{Cli, Command, InputArgs, Output, Run};
+use closeby::client;
 use closeby::compile::Topology;
 use closeby::config::{ConfigError, LogFormat, LogLevel, Logging, Settings, Sources};
-use closeby::daemon::{DaemonError, Options, Source, daemon, init, shadow};
+use closeby::daemon::{DaemonError, Options, SocketPlace, Source, daemon, init, shadow};
 use closeby::handover::{self, HandoverError};
 use closeby::model::NodeName;
 use closeby::offline::View;
@@ -52,7 +53,13 @@ fn answer(command: &Command) -> anyhow::Result<()> {
         return print(&view(input)?.text());
     }
     let Some((question, ask)) = command.question() else { return Ok(()) };
-    let answer = ask::answer(&question, &view(&ask.input)?.knowledge())?;
+    let answer = match &ask.input.manifests {
+        Some(_) => ask::answer(&question, &view(&ask.input)?.knowledge())?,
+        None => {
+            let socket = ask.socket.as_deref().unwrap_or_else(|| Path::new(protocol::SOCKET));
+            client::ask(socket, &question)?
+        }
+    };
     print(&match ask.output {
         Output::Text => answer.show(columns()),
         Output::Json => serde_json::to_string_pretty(&answer)? + "\n",
@@ -126,9 +133,19 @@ fn run(args: &Run) -> anyhow::Result<()> {
         admission: args.input.admission(&settings),
         settings,
         sources,
+        socket: socket(args),
         once: args.once,
     };
     Ok(if args.shadow { shadow(options, args.shadow_metrics) } else { daemon(options) }?)
+}
+
+/// Where the agent listens for questions: where it is told to, which must be had, or where it can.
+fn socket(args: &Run) -> Option<SocketPlace> {
+    match &args.socket {
+        None => Some(SocketPlace { path: protocol::SOCKET.into(), must: false }),
+        Some(path) if path.is_empty() => None,
+        Some(path) => Some(SocketPlace { path: path.into(), must: true }),
+    }
 }
 
 fn write_config(path: &Path, settings: &Settings) -> anyhow::Result<()> {

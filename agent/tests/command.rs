@@ -215,3 +215,20 @@ fn answers_come_in_three_forms() {
         assert!(text.contains("node-c (zone-c)"), "{text}");
     }
 }
+
+/// Without manifests a running agent is asked, and there is none.
+#[test]
+fn without_an_agent_it_says_how_to_ask() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("agent.sock");
+    let question = ["explain", "--from", "10.244.3.7", "--to", "10.96.0.20:80"];
+    for words in [&["services"][..], &["services", "catalog"], &question] {
+        let (code, out, log) = closeby(&[words, &["--socket", path(&socket)]].concat());
+        assert_eq!((code, out.as_str()), (1, ""), "{words:?}: {log}");
+        let expected = format!("closeby: no agent answers at {}: No such file", path(&socket));
+        assert!(log.starts_with(&expected), "{log}");
+        let help = "; say where one listens with --socket PATH, or ask a folder of objects with \
+                    --manifests DIR\n";
+        assert!(log.ends_with(help) && log.lines().count() == 1, "{log}");
+    }
+}

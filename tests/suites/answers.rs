@@ -4,14 +4,16 @@
 // The lint's own exemption covers #[test] functions but not what they share.
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use closeby::ask::parts::PART;
 use closeby::ask::protocol::{read_answer, write_answer};
 use closeby::ask::show::View as Page;
 use closeby::ask::top::Sort;
-use closeby::ask::{Answer, Question, answer};
+use closeby::ask::{Answer, Parts, Question, answer};
 use closeby::compile::{Facts, Generation, compile_all};
 use closeby::config::Sources;
 use closeby::explain::Knowledge;
@@ -144,4 +146,48 @@ fn a_page_of_top_is_as_long_as_the_terminal() {
     assert!(text.lines().last().unwrap().contains("shop/catalog"), "{text}");
     assert!(page.help().starts_with("by name; sort: "));
     assert!(page.help().len() <= COLUMNS);
+}
+
+/// Between two parts the cluster may change: what is told of before and after is told of once.
+#[test]
+fn a_list_in_parts_has_each_service_once() {
+    const SERVICES: u8 = 200;
+    let facts = Arc::new(Facts::new("node-1".into()));
+    let service = |number: u8| {
+        let port = Port::new(80).unwrap();
+        let (name, proto) = (PortName::from(""), L4Proto::Tcp);
+        Change::Service(Service {
+            cluster_ips: vec![[10, 96, 0, number].into()],
+            ports: vec![ServicePort { name, proto, port, node_port: None }],
+            ..Service::new(ServiceName::new("shop", &format!("web-{number:03}")))
+        })
+    };
+    let mut cluster = Cluster::default();
+    (0..SERVICES).for_each(|number| _ = cluster.apply(service(number)));
+    for question in [Question::Services, Question::Top] {
+        let (mut parts, mut count) = (Parts::of(question), 0);
+        let answer = loop {
+            count += 1;
+            let plan = compile_all(&cluster, &facts);
+            let rendered = Rendered::nothing(Sizes::default());
+            let addresses = [].into();
+            let known =
+                Knowledge { cluster: &cluster, plan: &plan, rendered: &rendered, addresses };
+            if let Some(answer) = parts.next(&known).unwrap() {
+                break answer;
+            }
+            // The last one that was told of goes.
+            let last = ServiceName::new("shop", &format!("web-{:03}", PART - 1));
+            cluster.apply(Change::ServiceGone(last));
+        };
+        assert_eq!(count, 2);
+        let names: Vec<String> = match answer {
+            Answer::Services(all) => all.ports.into_iter().map(|row| row.service).collect(),
+            Answer::Top(all) => all.services.into_iter().map(|row| row.service).collect(),
+            other => panic!("{other:?}"),
+        };
+        let once: BTreeSet<&String> = names.iter().collect();
+        assert_eq!((names.len(), once.len()), (usize::from(SERVICES), usize::from(SERVICES)));
+        cluster.apply(service(u8::try_from(PART - 1).unwrap()));
+    }
 }

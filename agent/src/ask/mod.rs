@@ -6,6 +6,7 @@
 pub mod connections;
 pub mod distance;
 pub mod find;
+pub mod parts;
 pub mod protocol;
 pub mod service;
 pub mod services;
@@ -15,6 +16,7 @@ pub mod top;
 pub use connections::Connections;
 pub use distance::Distance;
 pub use find::NotFound;
+pub use parts::Parts;
 pub use service::ServiceAnswer;
 pub use services::Services;
 pub use top::Top;
@@ -24,7 +26,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::compile::{Pool, PortPlan, Why};
-use crate::explain::{self, Destination, Knowledge, explain};
+use crate::explain::{self, Knowledge};
 
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,20 +80,12 @@ pub enum Unanswered {
 /// # Errors
 /// If there is nothing of what is asked about.
 pub fn answer(question: &Question, known: &Knowledge<'_>) -> Result<Answer, Unanswered> {
-    Ok(match question {
-        Question::Services => Answer::Services(services::services(known)),
-        Question::Service(name) => {
-            let service = find::find(name, known.cluster)?;
-            Answer::Service(Box::new(service::service(service, known)))
+    let mut parts = Parts::of(question.clone());
+    loop {
+        if let Some(answer) = parts.next(known)? {
+            return Ok(answer);
         }
-        Question::Explain { from, to, interface } => {
-            let to: Destination = to.parse().map_err(Unanswered::Destination)?;
-            let interface = interface.as_deref().map(Into::into);
-            let question = explain::Question { from: *from, to, interface };
-            Answer::Explain(Box::new(explain(&question, known)))
-        }
-        Question::Top => Answer::Top(top::top(known)),
-    })
+    }
 }
 
 /// The pool that says most of a port: the cluster's, unless all its traffic is under policy Local.

@@ -16,6 +16,8 @@ use crate::compile::Generation;
 
 /// The version of what is said. An agent answers questions of its own version alone.
 pub const VERSION: u32 = 1;
+/// Where an agent listens unless it is told otherwise.
+pub const SOCKET: &str = "/run/closeby/agent.sock";
 /// The most bytes of a question.
 pub const QUESTION_MAX_BYTES: u64 = 4096;
 /// The most bytes of an answer that are read: twenty times what 10,000 Services take.

@@ -1,10 +1,12 @@
 //! All Services at a glance: a row for each port and family.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::main_pool;
 use crate::compile::pool::candidates;
-use crate::compile::{Entry, NodePlan, PortPlan, Tier};
+use crate::compile::{Entry, NodePlan, PortPlan, ServicePlan, Tier};
 use crate::explain::Knowledge;
 use crate::model::{Cluster, Life, NodeName, ServiceName, Zone, family_word};
 
@@ -50,11 +52,14 @@ pub struct Row {
     pub rejected: usize,
 }
 
-/// All Services that are served.
+/// These Services.
 #[must_use]
-pub fn services(known: &Knowledge<'_>) -> Services {
+pub fn services<'a>(
+    decided: impl Iterator<Item = (&'a ServiceName, &'a Arc<ServicePlan>)>,
+    known: &Knowledge<'_>,
+) -> Services {
     let Knowledge { cluster, plan, .. } = known;
-    let rows = plan.services.iter().flat_map(|(name, decided)| {
+    let rows = decided.flat_map(|(name, decided)| {
         decided.ports.iter().map(move |port| row(name, port, cluster, plan))
     });
     Services {

@@ -1,6 +1,7 @@
 //! Services by how much of their traffic leaves this node's zone.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -57,14 +58,14 @@ pub enum Sort {
     Connections,
 }
 
-/// All Services that are served.
+/// These Services, not sorted yet.
 #[must_use]
-pub fn top(known: &Knowledge<'_>) -> Top {
+pub fn top<'a>(
+    decided: impl Iterator<Item = (&'a ServiceName, &'a Arc<ServicePlan>)>,
+    known: &Knowledge<'_>,
+) -> Top {
     let facts = &known.plan.facts;
-    let decided = known.plan.services.iter();
-    let mut services: Vec<TopRow> =
-        decided.map(|(name, decided)| row(name, decided, known)).collect();
-    sort(&mut services, Sort::Share);
+    let services = decided.map(|(name, decided)| row(name, decided, known)).collect();
     Top { node: facts.node.clone(), zone: facts.locality.zone.clone(), services }
 }
 

@@ -1,6 +1,7 @@
 //! What can be asked for instead of running the agent.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -54,6 +55,10 @@ pub struct Ask {
     /// What to look at, and from which node.
     #[command(flatten)]
     pub input: InputArgs,
+    /// Where the agent listens that is asked without --manifests. Default:
+    /// /run/closeby/agent.sock.
+    #[arg(long, value_name = "PATH", conflicts_with = "manifests")]
+    pub socket: Option<PathBuf>,
     /// How to print the answer.
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     pub output: Output,

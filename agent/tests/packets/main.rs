@@ -10,6 +10,7 @@
 
 mod adoption;
 mod affinity;
+mod asking;
 mod beside;
 mod chance;
 mod changes;
@@ -68,6 +69,7 @@ fn suite() -> ExitCode {
         reload::ALL,
         health::ALL,
         http::ALL,
+        asking::ALL,
         hostile::ALL,
         flood::ALL,
         adoption::ALL,

@@ -50,7 +50,11 @@ const AGENT: &[(&str, &[&str])] = &[
             "host::fullness",
         ],
     ),
-    ("serve", &["model", "compile", "fastpath", "explain", "metrics", "threads"]),
+    (
+        "serve",
+        &["model", "compile", "fastpath", "explain", "metrics", "threads", "ask::protocol", "wait"],
+    ),
+    ("client", &["ask"]),
     ("cli", EVERYTHING),
     ("daemon", EVERYTHING),
     ("handover", EVERYTHING),

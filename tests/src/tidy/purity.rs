@@ -46,6 +46,7 @@ const PURE: &[(&str, &str)] = &[
     ("agent", "sync/machine"),
     ("agent", "sync/own_node"),
     ("agent", "sync/pace"),
+    ("agent", "sync/sight"),
     ("agent", "sync/sweeps"),
     ("conntrack", "expected"),
     ("conntrack", "flow"),

@@ -1,0 +1,117 @@
+//! The thread that answers questions over the agent's socket.
+//!
+//! What is known is the main thread's, and is not copied: the question goes there as an event and
+//! is answered between two rounds of the loop, a part at a time. So a commit waits for one part at
+//! most, about a millisecond, and never for who reads the answer. One question is under way at a
+//! time.
+
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crossbeam_channel::{Sender, bounded};
+use tracing::{info, warn};
+
+use super::{DaemonError, spawn, warns_no_more};
+use crate::ask::protocol::{read_question, write_answer};
+use crate::ask::{Answer, Parts};
+use crate::compile::Generation;
+use crate::explain::Knowledge;
+use crate::serve::socket::{self, SocketFile};
+use crate::sync::run::Event;
+use crate::sync::sight::{Look, Sight};
+
+/// The main thread has so long for a part: the kernel works on a large first load for less.
+const PART_MAX: Duration = Duration::from_secs(10);
+
+/// Where the agent listens for questions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SocketPlace {
+    /// The path.
+    pub path: PathBuf,
+    /// Whether it must be had; otherwise a warning is enough.
+    pub must: bool,
+}
+
+/// Listens and answers until `stop` can be read. The file goes with what is returned.
+pub(super) fn start(
+    place: &SocketPlace,
+    events: Sender<Event>,
+    stop: OwnedFd,
+) -> Result<Option<SocketFile>, DaemonError> {
+    let (listener, file) = match socket::open(&place.path) {
+        Ok(opened) => opened,
+        Err(error) if place.must => return Err(error.into()),
+        Err(error) => {
+            warn!("{error}");
+            return Ok(None);
+        }
+    };
+    info!("answering questions at {}", place.path.display());
+    spawn("socket", &warns_no_more(), move || {
+        socket::serve(&listener, &stop, |line| reply(line, &events));
+    })?;
+    Ok(Some(file))
+}
+
+fn reply(line: &[u8], events: &Sender<Event>) -> String {
+    match answered(line, events) {
+        Ok((generation, answer)) => write_answer(Ok((generation, &answer))),
+        Err(why) => write_answer(Err(why)),
+    }
+}
+
+fn answered(line: &[u8], events: &Sender<Event>) -> Result<(Generation, Answer), String> {
+    let question = read_question(line).map_err(|error| error.to_string())?;
+    let mut parts = Parts::of(question);
+    loop {
+        let (so_far, done) = part(parts, events)?;
+        if let Some(answered) = done? {
+            return Ok(answered);
+        }
+        parts = so_far;
+    }
+}
+
+/// What one part gave: the whole answer, once it is there.
+type Done = Result<Option<(Generation, Answer)>, String>;
+
+/// Has the main thread answer the next part.
+fn part(mut parts: Parts, events: &Sender<Event>) -> Result<(Parts, Done), String> {
+    let (sender, inbox) = bounded(1);
+    let look = Look::new(move |sight| {
+        let done = match sight {
+            Some(sight) => guarded(|| next(&mut parts, sight)),
+            None => Err("the agent has decided nothing yet: not all objects were told, or the \
+                         kernel was not read; its log says why"
+                .to_owned()),
+        };
+        // Who has gone away is told nothing.
+        let _ = sender.send((parts, done));
+    });
+    let sent = events.send(Event::Look(look)).ok();
+    sent.and_then(|()| inbox.recv_timeout(PART_MAX).ok()).ok_or_else(|| {
+        "the agent is busy with something else, such as waiting for what a kube-proxy left: try \
+         again, or see its log"
+            .to_owned()
+    })
+}
+
+fn next(parts: &mut Parts, sight: Sight<'_>) -> Done {
+    let Sight { cluster, desired } = sight;
+    let addresses = cluster.host().iter().collect();
+    let (plan, rendered) = (&desired.plan, &desired.rendered);
+    let next = parts.next(&Knowledge { cluster, plan, rendered, addresses });
+    let done = next.map_err(|error| error.to_string())?;
+    Ok(done.map(|answer| (plan.generation, answer)))
+}
+
+/// A question reads and changes nothing: what it meets must not end the agent.
+fn guarded(answer: impl FnOnce() -> Done) -> Done {
+    catch_unwind(AssertUnwindSafe(answer)).unwrap_or_else(|_| {
+        Err("the agent panicked over this question, and goes on. That is a bug: report it with \
+             what its log says"
+            .to_owned())
+    })
+}
