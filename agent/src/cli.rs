@@ -22,7 +22,7 @@ use crate::compile;
 use crate::config::Settings as Configured;
 use crate::config::flags::{FLAGS, Flag, Given, read_switch};
 use crate::model::{Admission, ServiceProxy};
-pub use commands::{Ask, Command, Output};
+pub use commands::{Ask, Command, Output, completions};
 pub use guards::Guards;
 
 /// What the exit codes mean, at the end of every help.

@@ -1,5 +1,7 @@
 //! Asks a running agent over its socket.
 
+pub mod terminal;
+
 use std::io::{self, Read as _, Write as _};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;

@@ -3,11 +3,12 @@
 use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use closeby::ask::{self, protocol};
-use closeby::cli::{Cli, Command, InputArgs, Output, Run};
-use closeby::client;
+use closeby::ask::{self, Answer, Question, protocol};
+use closeby::cli::{Ask, Cli, Command, InputArgs, Output, Run, completions};
+use closeby::client::{self, terminal};
 use closeby::compile::Topology;
 use closeby::config::{ConfigError, LogFormat, LogLevel, Logging, Settings, Sources};
 use closeby::daemon::{DaemonError, Options, SocketPlace, Source, daemon, init, shadow};
@@ -49,22 +50,43 @@ fn main() -> ExitCode {
 
 /// Answers what a command asks.
 fn answer(command: &Command) -> anyhow::Result<()> {
-    if let Command::Render { input } = command {
-        return print(&view(input)?.text());
+    match command {
+        Command::Render { input } => return print(&view(input, &tell)?.text()),
+        Command::Completions { shell } => return print(&completions(*shell)),
+        Command::Top { ask, interval }
+            if ask.output == Output::Text && std::io::stdout().is_terminal() =>
+        {
+            // Notes would be written over what is shown.
+            let again = || match answered(&Question::Top, ask, &|_| {})? {
+                Answer::Top(top) => Ok(top),
+                _ => Err(anyhow!("the answer is to another question")),
+            };
+            return terminal::watch(Duration::from_secs(*interval), again);
+        }
+        Command::Explain { .. } | Command::Services { .. } | Command::Top { .. } => {}
     }
     let Some((question, ask)) = command.question() else { return Ok(()) };
-    let answer = match &ask.input.manifests {
-        Some(_) => ask::answer(&question, &view(&ask.input)?.knowledge())?,
-        None => {
-            let socket = ask.socket.as_deref().unwrap_or_else(|| Path::new(protocol::SOCKET));
-            client::ask(socket, &question)?
-        }
-    };
+    let answer = answered(&question, ask, &tell)?;
     print(&match ask.output {
         Output::Text => answer.show(columns()),
         Output::Json => serde_json::to_string_pretty(&answer)? + "\n",
         Output::Yaml => serde_saphyr::to_string(&answer)?,
     })
+}
+
+/// What a folder of manifests says, or else the running agent.
+fn answered(question: &Question, ask: &Ask, tell: &dyn Fn(&str)) -> anyhow::Result<Answer> {
+    if ask.input.manifests.is_some() {
+        return Ok(ask::answer(question, &view(&ask.input, tell)?.knowledge())?);
+    }
+    let socket = ask.socket.as_deref().unwrap_or_else(|| Path::new(protocol::SOCKET));
+    Ok(client::ask(socket, question)?)
+}
+
+/// Remarks go where they are not in the way of the answer.
+#[expect(clippy::print_stderr, reason = "standard output is for the answer")]
+fn tell(note: &str) {
+    eprintln!("note: {note}");
 }
 
 /// How wide the terminal is, if the answer goes to one.
@@ -174,17 +196,16 @@ fn source(args: &Run, settings: &Settings) -> Result<Source, AccessError> {
     Ok(Source::Api { access, guard, startup_taint, by_locality })
 }
 
-/// What a node would do, with remarks on standard error.
-#[expect(clippy::print_stderr, reason = "standard output is for the answer")]
-fn view(input: &InputArgs) -> anyhow::Result<View> {
+/// What a node would do, with remarks.
+fn view(input: &InputArgs, tell: &dyn Fn(&str)) -> anyhow::Result<View> {
     let settings = sources(input).load()?;
     let node = node_name(&settings)?;
     let view = View::of(manifests(input)?, &node, &input.admission(&settings), &settings)?;
     for remark in &settings.remarks {
-        eprintln!("note: {remark}");
+        tell(remark);
     }
     for note in &view.notes {
-        eprintln!("note: {note}");
+        tell(&note.to_string());
     }
     Ok(view)
 }

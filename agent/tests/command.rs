@@ -205,6 +205,7 @@ fn answers_come_in_three_forms() {
         (&["services"][..], "/ports/0/reason", "no_endpoint_in_zone"),
         (&["services", "catalog"], "/ports/0/pools/0/reason", "no_endpoint_in_zone"),
         (&question, "/reason", "no_endpoint_in_zone"),
+        (&["top"], "/services/0/reason", "no_endpoint_in_zone"),
     ] {
         let (json, _) = of_examples(words, &["-o", "json"]);
         let json: serde_json::Value = serde_json::from_str(&json).unwrap();
@@ -222,7 +223,7 @@ fn without_an_agent_it_says_how_to_ask() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("agent.sock");
     let question = ["explain", "--from", "10.244.3.7", "--to", "10.96.0.20:80"];
-    for words in [&["services"][..], &["services", "catalog"], &question] {
+    for words in [&["services"][..], &["services", "catalog"], &question, &["top"]] {
         let (code, out, log) = closeby(&[words, &["--socket", path(&socket)]].concat());
         assert_eq!((code, out.as_str()), (1, ""), "{words:?}: {log}");
         let expected = format!("closeby: no agent answers at {}: No such file", path(&socket));
@@ -231,4 +232,20 @@ fn without_an_agent_it_says_how_to_ask() {
                     --manifests DIR\n";
         assert!(log.ends_with(help) && log.lines().count() == 1, "{log}");
     }
+}
+
+/// What is printed for bash it can read, and every shell is told of every command.
+#[test]
+fn completions_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let (code, out, log) = closeby(&["completions", shell]);
+        assert_eq!((code, log.as_str()), (0, ""), "{shell}");
+        for word in ["services", "explain", "top", "completions", "socket"] {
+            assert!(out.contains(word), "{shell}: {word}");
+        }
+        fs::write(folder.path().join(shell), out).unwrap();
+    }
+    let read = Command::new("bash").arg("-n").arg(folder.path().join("bash")).output().unwrap();
+    assert!(read.status.success() && read.stderr.is_empty(), "{read:?}");
 }

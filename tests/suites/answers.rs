@@ -144,8 +144,14 @@ fn a_page_of_top_is_as_long_as_the_terminal() {
     let text = top.show(page);
     assert_eq!(text.lines().count(), 4, "{text}");
     assert!(text.lines().last().unwrap().contains("shop/catalog"), "{text}");
-    assert!(page.help().starts_with("by name; sort: "));
-    assert!(page.help().len() <= COLUMNS);
+    let lines = |trouble| top.page(page, trouble);
+    assert_eq!(lines(None).len(), 4);
+    assert_eq!(
+        lines(None)[3],
+        "by name; sort: x share, n name, e endpoints, c connections; q quits"
+    );
+    let trouble = "t".repeat(COLUMNS + 1);
+    assert_eq!(lines(Some(&trouble))[3], trouble[1..]);
 }
 
 /// Between two parts the cluster may change: what is told of before and after is told of once.

@@ -4,8 +4,9 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use clap_complete::{Shell, generate};
 
-use super::{InputArgs, help_of_answers};
+use super::{InputArgs, command, help_of_answers};
 use crate::ask::Question;
 use crate::explain::Destination;
 
@@ -47,6 +48,28 @@ pub enum Command {
         #[command(flatten)]
         ask: Ask,
     },
+    /// Show Services by their cross-zone share, anew each interval, until q, Esc or
+    /// Ctrl-C; once where the output is no terminal, or with -o json or yaml.
+    #[command(after_help = help_of_answers())]
+    Top {
+        /// Whom to ask.
+        #[command(flatten)]
+        ask: Ask,
+        /// Seconds from one look to the next.
+        #[arg(
+            long,
+            value_name = "SECONDS",
+            default_value_t = 1,
+            value_parser = clap::value_parser!(u64).range(1..=3600),
+        )]
+        interval: u64,
+    },
+    /// Print what completes this command's words in a shell, for it to read.
+    Completions {
+        /// The shell.
+        #[arg(value_enum)]
+        shell: Shell,
+    },
 }
 
 /// Whom a command asks, and how it prints the answer.
@@ -69,11 +92,12 @@ impl Command {
     #[must_use]
     pub fn question(&self) -> Option<(Question, &Ask)> {
         Some(match self {
-            Self::Render { .. } => return None,
+            Self::Render { .. } | Self::Completions { .. } => return None,
             Self::Explain { ask, from, to, interface } => {
                 let (to, interface) = (to.to_string(), interface.clone());
                 (Question::Explain { from: *from, to, interface }, ask)
             }
+            Self::Top { ask, .. } => (Question::Top, ask),
             Self::Services { name: None, ask } => (Question::Services, ask),
             Self::Services { name: Some(name), ask } => (Question::Service(name.clone()), ask),
         })
@@ -89,4 +113,12 @@ pub enum Output {
     Json,
     /// For programs, as YAML.
     Yaml,
+}
+
+/// What completes the command's words in a shell.
+#[must_use]
+pub fn completions(shell: Shell) -> String {
+    let mut text = Vec::new();
+    generate(shell, &mut command(), "closeby", &mut text);
+    String::from_utf8_lossy(&text).into_owned()
 }

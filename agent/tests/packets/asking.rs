@@ -62,7 +62,7 @@ fn a_running_agent_is_asked(rig: &Rig) -> Result<(), Failed> {
     let from = site.pod("a1").address(Family::V4).to_string();
     let to = at_vip(1, Family::V4).to_string();
     let explain = ["explain", "--from", &from, "--to", &to];
-    for words in [&["services"][..], &["services", "web"], &explain] {
+    for words in [&["services"][..], &["services", "web"], &explain, &["top"]] {
         for form in ["text", "json", "yaml"] {
             let by_socket = said(words, form, |it| _ = it.arg("--socket").arg(&socket))?;
             let by_manifests = said(words, form, |it| site.arguments(it))?;

@@ -19,6 +19,22 @@ impl Top {
     /// For people.
     #[must_use]
     pub fn show(&self, view: View) -> String {
+        self.lines(view).join("\n") + "\n"
+    }
+
+    /// A terminal full of it, the keys or what went wrong in its last line.
+    #[must_use]
+    pub fn page(&self, view: View, trouble: Option<&str>) -> Vec<String> {
+        let room = view.lines.map(|lines| lines.saturating_sub(1));
+        let mut lines = self.lines(View { lines: room, ..view });
+        lines.push(trouble.map_or_else(|| view.help(), ToOwned::to_owned));
+        if let Some(columns) = view.columns {
+            lines.iter_mut().for_each(|line| *line = line.chars().take(columns).collect());
+        }
+        lines
+    }
+
+    fn lines(&self, view: View) -> Vec<String> {
         let mut services = self.services.clone();
         sort(&mut services, view.sort);
         let grid = Grid {
@@ -36,14 +52,13 @@ impl Top {
         ];
         lines.extend(grid.lines(view.columns));
         lines.truncate(view.lines.unwrap_or(usize::MAX));
-        lines.join("\n") + "\n"
+        lines
     }
 }
 
 impl View {
-    /// What the keys do, for the last line of a terminal.
-    #[must_use]
-    pub fn help(self) -> String {
+    /// What the keys do.
+    fn help(self) -> String {
         let by = match self.sort {
             Sort::Share => "cross-zone share",
             Sort::Name => "name",
