@@ -146,6 +146,12 @@ pub fn explain(question: &Question, known: &Knowledge<'_>) -> Answer {
     }
 }
 
+/// The Service that a connection is to, if it is to one.
+#[must_use]
+pub fn service_of(question: &Question, known: &Knowledge<'_>) -> Option<ServiceName> {
+    find(question, known).map(|found| found.service.clone())
+}
+
 /// Who asks, as the rules see it.
 fn origin(question: &Question, known: &Knowledge<'_>) -> Origin {
     use closeby_nft::statement::Interfaces;

@@ -13,7 +13,7 @@ use closeby::ask::parts::PART;
 use closeby::ask::protocol::{read_answer, write_answer};
 use closeby::ask::show::View as Page;
 use closeby::ask::top::Sort;
-use closeby::ask::{Answer, Parts, Question, answer};
+use closeby::ask::{Answer, Part, Parts, Question, answer};
 use closeby::compile::{Facts, Generation, compile_all};
 use closeby::config::Sources;
 use closeby::explain::Knowledge;
@@ -179,8 +179,10 @@ fn a_list_in_parts_has_each_service_once() {
             let addresses = [].into();
             let known =
                 Knowledge { cluster: &cluster, plan: &plan, rendered: &rendered, addresses };
-            if let Some(answer) = parts.next(&known).unwrap() {
-                break answer;
+            match parts.next(&known).unwrap() {
+                Part::Whole(answer) => break answer,
+                Part::More => {}
+                copied @ Part::Copy(_) => panic!("{copied:?}"),
             }
             // The last one that was told of goes.
             let last = ServiceName::new("shop", &format!("web-{:03}", PART - 1));

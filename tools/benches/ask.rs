@@ -38,9 +38,12 @@ fn ask(c: &mut Criterion) {
         group.bench_function(BenchmarkId::new("copy", services), |b| {
             b.iter_with_large_drop(|| (cluster.clone(), derived.clone()));
         });
-        group.bench_function(BenchmarkId::new("part", services), |b| {
-            b.iter(|| Parts::of(Question::Services).next(&derived.knowledge(&cluster)));
-        });
+        for (name, question) in questions() {
+            group.bench_function(BenchmarkId::new(format!("part of {name}"), services), |b| {
+                let part = || Parts::of(question.clone()).next(&derived.knowledge(&cluster));
+                b.iter_with_large_drop(part);
+            });
+        }
         for (name, question) in questions() {
             group.bench_function(BenchmarkId::new(name, services), |b| {
                 b.iter(|| {

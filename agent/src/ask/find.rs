@@ -16,13 +16,13 @@ pub enum NotFound {
         "no Service {} is known here{}; headless ones, those of type ExternalName and those of \
          other proxies are not served",
         shown(.name),
-        meant(.near)
+        meant(&near(.name, .known))
     )]
     None {
         /// What was asked for.
         name: String,
-        /// Names like it.
-        near: Vec<String>,
+        /// All that there are; which is near is looked for when it is told, for that takes long.
+        known: Vec<ServiceName>,
     },
     /// Several namespaces have one of this name.
     #[error("several namespaces have a Service {}: ask for one of {}", shown(.name), told(.all))]
@@ -69,13 +69,17 @@ pub fn find<'a>(name: &str, cluster: &'a Cluster) -> Result<&'a Arc<Service>, No
                 all: all.map(ToString::to_string).collect(),
             })
         }
-        _ => Err(NotFound::None { name: name.to_owned(), near: near(name, own, cluster) }),
+        _ => Err(NotFound::None {
+            name: name.to_owned(),
+            known: cluster.services().keys().cloned().collect(),
+        }),
     }
 }
 
 /// The same name elsewhere, else one that differs by a slip of the finger.
-fn near(name: &str, own: &str, cluster: &Cluster) -> Vec<String> {
-    let known = || cluster.services().keys();
+fn near(name: &str, known: &[ServiceName]) -> Vec<String> {
+    let own = name.split_once('/').map_or(name, |(_, own)| own);
+    let known = || known.iter();
     let elsewhere = known().filter(|known| *known.name == *own).take(TOLD_MAX);
     let elsewhere: Vec<String> = elsewhere.map(ToString::to_string).collect();
     if !elsewhere.is_empty() {

@@ -16,7 +16,7 @@ pub mod top;
 pub use connections::Connections;
 pub use distance::Distance;
 pub use find::NotFound;
-pub use parts::Parts;
+pub use parts::{Part, Parts};
 pub use service::ServiceAnswer;
 pub use services::Services;
 pub use top::Top;
@@ -82,8 +82,10 @@ pub enum Unanswered {
 pub fn answer(question: &Question, known: &Knowledge<'_>) -> Result<Answer, Unanswered> {
     let mut parts = Parts::of(question.clone());
     loop {
-        if let Some(answer) = parts.next(known)? {
-            return Ok(answer);
+        match parts.next(known)? {
+            Part::Whole(answer) => return Ok(answer),
+            Part::Copy(copied) => return copied.answer(),
+            Part::More => {}
         }
     }
 }

@@ -1,9 +1,9 @@
 //! The thread that answers questions over the agent's socket.
 //!
 //! What is known is the main thread's, and is not copied: the question goes there as an event and
-//! is answered between two rounds of the loop, a part at a time. So a commit waits for one part at
-//! most, about a millisecond, and never for who reads the answer. One question is under way at a
-//! time.
+//! is answered between two rounds of the loop, a part at a time; what is about one Service is copied
+//! there and answered here. So a commit waits for one part at most, less than a millisecond, and
+//! never for who reads the answer. One question is under way at a time.
 
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,7 +15,7 @@ use tracing::{info, warn};
 
 use super::{DaemonError, spawn, warns_no_more};
 use crate::ask::protocol::{read_question, write_answer};
-use crate::ask::{Answer, Parts};
+use crate::ask::{Answer, Part, Parts, Unanswered};
 use crate::compile::Generation;
 use crate::explain::Knowledge;
 use crate::serve::socket::{self, SocketFile};
@@ -66,19 +66,24 @@ fn answered(line: &[u8], events: &Sender<Event>) -> Result<(Generation, Answer),
     let question = read_question(line).map_err(|error| error.to_string())?;
     let mut parts = Parts::of(question);
     loop {
-        let (so_far, done) = part(parts, events)?;
-        if let Some(answered) = done? {
-            return Ok(answered);
+        let (so_far, done) = ask(parts, events)?;
+        let (generation, part) = done?.map_err(|error| error.to_string())?;
+        match part {
+            Part::Whole(answer) => return Ok((generation, answer)),
+            Part::Copy(copied) => {
+                let answer = guarded(|| copied.answer())?.map_err(|error| error.to_string())?;
+                return Ok((generation, answer));
+            }
+            Part::More => parts = so_far,
         }
-        parts = so_far;
     }
 }
 
-/// What one part gave: the whole answer, once it is there.
-type Done = Result<Option<(Generation, Answer)>, String>;
+/// What one part gave, and of which plan; or why there is none, to be said here.
+type Done = Result<Result<(Generation, Part), Unanswered>, String>;
 
 /// Has the main thread answer the next part.
-fn part(mut parts: Parts, events: &Sender<Event>) -> Result<(Parts, Done), String> {
+fn ask(mut parts: Parts, events: &Sender<Event>) -> Result<(Parts, Done), String> {
     let (sender, inbox) = bounded(1);
     let look = Look::new(move |sight| {
         let done = match sight {
@@ -98,20 +103,19 @@ fn part(mut parts: Parts, events: &Sender<Event>) -> Result<(Parts, Done), Strin
     })
 }
 
-fn next(parts: &mut Parts, sight: Sight<'_>) -> Done {
+fn next(parts: &mut Parts, sight: Sight<'_>) -> Result<(Generation, Part), Unanswered> {
     let Sight { cluster, desired } = sight;
     let addresses = cluster.host().iter().collect();
     let (plan, rendered) = (&desired.plan, &desired.rendered);
-    let next = parts.next(&Knowledge { cluster, plan, rendered, addresses });
-    let done = next.map_err(|error| error.to_string())?;
-    Ok(done.map(|answer| (plan.generation, answer)))
+    let part = parts.next(&Knowledge { cluster, plan, rendered, addresses })?;
+    Ok((plan.generation, part))
 }
 
 /// A question reads and changes nothing: what it meets must not end the agent.
-fn guarded(answer: impl FnOnce() -> Done) -> Done {
-    catch_unwind(AssertUnwindSafe(answer)).unwrap_or_else(|_| {
-        Err("the agent panicked over this question, and goes on. That is a bug: report it with \
-             what its log says"
-            .to_owned())
+fn guarded<T>(answer: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(answer)).map_err(|_| {
+        "the agent panicked over this question, and goes on. That is a bug: report it with what \
+         its log says"
+            .to_owned()
     })
 }

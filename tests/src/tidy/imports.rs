@@ -38,7 +38,7 @@ const AGENT: &[(&str, &[&str])] = &[
     ),
     ("sync", &["model", "compile", "render", "fastpath", "watch", "config", "host"]),
     ("explain", &["model", "compile", "render", "fastpath"]),
-    ("ask", &["model", "compile", "explain", "watch::known::nearest"]),
+    ("ask", &["model", "compile", "render", "explain", "watch::known::nearest"]),
     ("shadow", &["model", "compile"]),
     (
         "metrics",
