@@ -204,6 +204,14 @@ pub struct InputArgs {
 }
 
 impl InputArgs {
+    /// Whether it says what node this is, or how it is to behave.
+    #[must_use]
+    pub fn has_settings(&self) -> bool {
+        let is_default = self.topology == Topology::Closest && self.guards == Guards::default();
+        let is_silent = self.settings.0.is_empty() && self.config.is_none();
+        !(is_default && is_silent && self.service_proxy_name.is_none())
+    }
+
     /// Which service proxy the agent is.
     #[must_use]
     pub fn proxy(&self) -> ServiceProxy {

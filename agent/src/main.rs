@@ -79,6 +79,12 @@ fn answered(question: &Question, ask: &Ask, tell: &dyn Fn(&str)) -> anyhow::Resu
     if ask.input.manifests.is_some() {
         return Ok(ask::answer(question, &view(&ask.input, tell)?.knowledge())?);
     }
+    if ask.input.has_settings() {
+        return Err(Usage(
+            "a running agent has its own settings: these flags take --manifests DIR",
+        )
+        .into());
+    }
     let socket = ask.socket.as_deref().unwrap_or_else(|| Path::new(protocol::SOCKET));
     Ok(client::ask(socket, question)?)
 }

@@ -232,6 +232,9 @@ fn without_an_agent_it_says_how_to_ask() {
                     --manifests DIR\n";
         assert!(log.ends_with(help) && log.lines().count() == 1, "{log}");
     }
+    let (code, _, log) = closeby(&["services", "--hostname-override=node-c"]);
+    assert_eq!(code, 2, "{log}");
+    assert!(log.contains("a running agent has its own settings"), "{log}");
 }
 
 /// What is printed for bash it can read, and every shell is told of every command.

@@ -98,9 +98,9 @@ fn draw(top: &Top, sort: Sort, trouble: Option<&str>) -> io::Result<()> {
     let view = View { sort, columns: Some(columns.into()), lines: Some(lines.into()) };
     let mut out = io::stdout().lock();
     for (line, row) in top.page(view, trouble).iter().zip(0..) {
-        queue!(out, MoveTo(0, row), Print(line), Clear(ClearType::UntilNewLine))?;
+        // Cleared first: after a line as wide as the terminal, that would take its last letter.
+        queue!(out, MoveTo(0, row), Clear(ClearType::UntilNewLine), Print(line))?;
     }
-    queue!(out, Clear(ClearType::FromCursorDown))?;
     out.flush()
 }
 
