@@ -14,7 +14,7 @@ use closeby::ask::protocol::{read_answer, write_answer};
 use closeby::ask::show::View as Page;
 use closeby::ask::top::Sort;
 use closeby::ask::{Answer, Part, Parts, Question, answer};
-use closeby::compile::{Facts, Generation, compile_all};
+use closeby::compile::{DetectLocal, Facts, Generation, compile_all};
 use closeby::config::Sources;
 use closeby::explain::Knowledge;
 use closeby::model::{
@@ -197,5 +197,29 @@ fn a_list_in_parts_has_each_service_once() {
         let once: BTreeSet<&String> = names.iter().collect();
         assert_eq!((names.len(), once.len()), (usize::from(SERVICES), usize::from(SERVICES)));
         cluster.apply(service(u8::try_from(PART - 1).unwrap()));
+    }
+}
+
+/// Told as the rules do it: where pods cannot be told from others, all keep their source.
+#[test]
+fn whose_source_is_replaced() {
+    let (cluster, facts) = long();
+    let pods = |prefix: &str| DetectLocal::Sources(vec![prefix.parse().unwrap()]);
+    for (detect_local, masquerade_all, expected) in [
+        (pods("fd00:10::/48"), false, "not_pods"),
+        (pods("10.0.0.0/8"), false, "nobody"),
+        (DetectLocal::Unknown, false, "nobody"),
+        (DetectLocal::Unknown, true, "all"),
+    ] {
+        let plan = compile_all(
+            &cluster,
+            &Arc::new(Facts { detect_local, masquerade_all, ..(*facts).clone() }),
+        );
+        let rendered = Rendered::nothing(Sizes::default());
+        let addresses = [].into();
+        let known = Knowledge { cluster: &cluster, plan: &plan, rendered: &rendered, addresses };
+        let question = Question::Service("s".repeat(63));
+        let Answer::Service(told) = answer(&question, &known).unwrap() else { panic!() };
+        assert_eq!(told.ports[0].frontends[0].masquerade.as_deref(), Some(expected));
     }
 }

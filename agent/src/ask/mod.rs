@@ -40,7 +40,7 @@ pub enum Question {
     Explain {
         /// The address it comes from.
         from: IpAddr,
-        /// Where it goes, as [`Destination`] reads it.
+        /// Where it goes, as [`explain::Destination`] reads it.
         to: String,
         /// The interface it comes in by, if that matters.
         #[serde(default)]

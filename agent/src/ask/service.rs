@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use closeby_nft::Family;
 use serde::{Deserialize, Serialize};
 
 use super::{Connections, Distance};
 use crate::compile::pool::{Candidate, candidates};
-use crate::compile::{Entry, Masquerade, Pool, PortPlan, Reach, Served, Tier, Topology, Way, Why};
+use crate::compile::{
+    DetectLocal, Entry, Facts, Masquerade, Pool, PortPlan, Reach, Served, Tier, Topology, Way, Why,
+};
 use crate::explain::Knowledge;
 use crate::model::{
     Annotation, Asked, Distribution, Life, NodeName, Service, Strict, TrafficPolicy, Zone,
@@ -101,8 +104,8 @@ pub struct FrontendAnswer {
     pub does: String,
     /// From which pool; `null` unless it forwards.
     pub reach: Option<Reach>,
-    /// Whose source address is replaced by the node's: `not_pods` or `all`; `null` unless it
-    /// forwards.
+    /// Whose source address is replaced by the node's: `all`, `not_pods` (of this node), or
+    /// `nobody`, where pods cannot be told from others; `null` unless it forwards.
     pub masquerade: Option<String>,
     /// Who alone may use it; `null` for everybody.
     pub sources: Option<Vec<String>>,
@@ -204,7 +207,11 @@ fn port_answer(service: &Service, port: &PortPlan, known: &Knowledge<'_>) -> Por
         protocol: port.proto.to_string(),
         family: family_word(port.family).to_owned(),
         pools: asked.map(|(reach, pool)| pool_answer(reach, pool)).collect(),
-        frontends: port.served.iter().map(frontend).collect(),
+        frontends: port
+            .served
+            .iter()
+            .map(|served| frontend(served, port.family, &known.plan.facts))
+            .collect(),
         endpoints: groups(service, port, known),
     }
 }
@@ -220,13 +227,10 @@ fn pool_answer(reach: Reach, pool: &Pool) -> PoolAnswer {
     }
 }
 
-fn frontend(served: &Served) -> FrontendAnswer {
+fn frontend(served: &Served, family: Family, facts: &Facts) -> FrontendAnswer {
     let (does, reach, masquerade) = match served.entry {
-        Entry::Forward { reach, masquerade: Masquerade::All } => {
-            ("forward", Some(reach), Some("all"))
-        }
-        Entry::Forward { reach, masquerade: Masquerade::NotPods } => {
-            ("forward", Some(reach), Some("not_pods"))
+        Entry::Forward { reach, masquerade } => {
+            ("forward", Some(reach), Some(replaced(masquerade, family, facts)))
         }
         Entry::ByOrigin => ("by_origin", None, None),
         Entry::Drop => ("drop", None, None),
@@ -240,6 +244,21 @@ fn frontend(served: &Served) -> FrontendAnswer {
         reach,
         masquerade: masquerade.map(ToOwned::to_owned),
         sources: sources.map(|sources| sources.iter().map(ToString::to_string).collect()),
+    }
+}
+
+/// Whose source is replaced, with what this node knows of its pods.
+fn replaced(masquerade: Masquerade, family: Family, facts: &Facts) -> &'static str {
+    let tells_pods = match &facts.detect_local {
+        DetectLocal::Unknown => false,
+        DetectLocal::Sources(_) => facts.detect_local.source(family).is_some(),
+        DetectLocal::Interfaces(_) => true,
+    };
+    match masquerade {
+        Masquerade::All => "all",
+        Masquerade::NotPods if facts.masquerade_all => "all",
+        Masquerade::NotPods if tells_pods => "not_pods",
+        Masquerade::NotPods => "nobody",
     }
 }
 

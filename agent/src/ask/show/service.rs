@@ -152,7 +152,8 @@ fn frontend(frontend: &FrontendAnswer) -> [String; 3] {
     };
     let mut does = match (frontend.does.as_str(), frontend.masquerade.as_deref()) {
         ("forward", Some("all")) => "forward; source replaced".to_owned(),
-        ("forward", _) => "forward; source kept for pods here".to_owned(),
+        ("forward", Some("not_pods")) => "forward; source kept for pods here".to_owned(),
+        ("forward", _) => "forward; source kept".to_owned(),
         ("by_origin", _) => "pods here, node: cluster; others: local".to_owned(),
         ("drop", _) => "drop: only others have endpoints".to_owned(),
         ("reject", _) => "reject: nobody has endpoints".to_owned(),
