@@ -4,25 +4,26 @@
 //! come from their table ([`FLAGS`]). Names, booleans and values are read as
 //! kube-proxy reads them.
 
+mod commands;
 mod counting;
 mod guards;
 
 use std::ffi::OsString;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::error::Error;
 use clap::{
     Arg, ArgAction, ArgMatches, Args, Command as Clap, CommandFactory as _, FromArgMatches, Parser,
-    Subcommand, ValueEnum,
+    ValueEnum,
 };
 
 use crate::compile;
 use crate::config::Settings as Configured;
 use crate::config::flags::{FLAGS, Flag, Given, read_switch};
-use crate::explain::Destination;
 use crate::model::{Admission, ServiceProxy};
+pub use commands::{Ask, Command, Output, completions};
 pub use counting::Counting;
 pub use guards::Guards;
 
@@ -133,6 +134,11 @@ pub struct Run {
     /// get it. 0 for no metrics by Service.
     #[arg(long, value_name = "N", default_value_t = SERVICE_METRICS)]
     pub service_metrics: usize,
+    /// Where `closeby services`, `explain` and `top` ask, for root and the agent's own
+    /// user; an empty one for nowhere. Default: /run/closeby/agent.sock, if that can
+    /// be made.
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["once", "shadow"])]
+    pub socket: Option<OsString>,
     /// Program what the objects say now, then exit; the rules stay.
     #[arg(long)]
     pub once: bool,
@@ -210,6 +216,14 @@ pub struct InputArgs {
 }
 
 impl InputArgs {
+    /// Whether it says what node this is, or how it is to behave.
+    #[must_use]
+    pub fn has_settings(&self) -> bool {
+        let is_default = self.topology == Topology::Closest && self.guards == Guards::default();
+        let is_silent = self.settings.0.is_empty() && self.config.is_none();
+        !(is_default && is_silent && self.service_proxy_name.is_none())
+    }
+
     /// Which service proxy the agent is.
     #[must_use]
     pub fn proxy(&self) -> ServiceProxy {
@@ -221,38 +235,6 @@ impl InputArgs {
     pub fn admission(&self, configured: &Configured) -> Admission {
         self.guards.admission(self.proxy(), !configured.allow_external_ips)
     }
-}
-
-/// What to do instead of running the agent. Needs no privileges.
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Print the tables that would be committed, as nft text.
-    #[command(after_help = help_of_answers())]
-    Render {
-        /// What to render, and for which node.
-        #[command(flatten)]
-        input: InputArgs,
-    },
-    /// Say what happens to a connection, and why.
-    #[command(after_help = help_of_answers())]
-    Explain {
-        /// What to look at, and from which node.
-        #[command(flatten)]
-        input: InputArgs,
-        /// The address it comes from.
-        #[arg(long, value_name = "IP")]
-        from: IpAddr,
-        /// Where it goes: IP:PORT, with /udp or /sctp unless TCP; an IPv6 address in
-        /// brackets.
-        #[arg(long, value_name = "IP:PORT[/proto]")]
-        to: Destination,
-        /// The interface it comes in by, where pods are told by interface.
-        #[arg(long, value_name = "NAME")]
-        interface: Option<String>,
-        /// How to print the answer.
-        #[arg(short, long, value_enum, default_value_t = Output::Text)]
-        output: Output,
-    },
 }
 
 /// What endpoints are chosen by.
@@ -272,15 +254,6 @@ impl From<Topology> for compile::Topology {
             Topology::Hints => Self::Hints,
         }
     }
-}
-
-/// How an answer is printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// For people.
-    Text,
-    /// For programs.
-    Json,
 }
 
 /// kube-proxy's flags that are settings, as they were given.

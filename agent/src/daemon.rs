@@ -26,6 +26,7 @@ use crate::host::sysctls;
 use crate::host::{AddressError, Lock, LockError, families, probe};
 use crate::metrics::Metrics;
 use crate::model::{Admission, NodeName, Note, ServiceProxy};
+use crate::serve::socket::SocketError;
 use crate::serve::{Addresses, ProxyHealth, ServeError, Server, Shared};
 use crate::sync::run::{Event, Published, run};
 use crate::sync::{FactsOf, Machine, Moment, Pace, Report};
@@ -34,6 +35,7 @@ use crate::watch::api::{AccessError, StartError};
 use crate::watch::manifests::ManifestsError;
 use crate::watch::notify::WatchError;
 
+mod asking;
 mod counting;
 mod ending;
 mod fullness;
@@ -44,6 +46,7 @@ mod source;
 mod sweeping;
 mod telling;
 
+pub use asking::SocketPlace;
 use counting::Counter;
 use ending::Ending;
 use observer::Teller;
@@ -90,6 +93,9 @@ pub enum DaemonError {
     /// The node's own servers cannot be had.
     #[error(transparent)]
     Serve(#[from] ServeError),
+    /// The socket for questions cannot be had.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
     /// The configuration is another one now.
     #[error(
         "{}: the configuration changed: ended, to be started anew with it; the rules stay",
@@ -125,6 +131,8 @@ pub struct Options {
     pub settings: Settings,
     /// Where that came from: it is followed.
     pub sources: Sources,
+    /// Where it listens for questions.
+    pub socket: Option<SocketPlace>,
     /// Stop after the first generation is in the kernel.
     pub once: bool,
     /// How many Services have metrics of their own.
@@ -171,13 +179,19 @@ pub fn daemon(options: Options) -> Result<(), DaemonError> {
     if !options.once {
         fullness::start(another(&until_clear)?)?;
     }
+    let place = options.socket.as_ref().filter(|_| !options.once);
+    let counts = !options.once && options.settings.counters_max > 0;
+    let counted = counts.then(|| count::Shared::new(options.service_metrics));
+    let ask =
+        |place| asking::start(place, on_swept.clone(), counted.clone(), another(&until_clear)?);
+    let _socket = place.map(ask).transpose()?.flatten();
     let Settings { sync_period, configz, .. } = &options.settings;
     let health = ProxyHealth::new(families.clone(), *sync_period);
     let mut metrics = Metrics::new(&families);
     let published: Published = Arc::new(ArcSwapOption::empty());
     let look = Arc::clone(&published);
     metrics.tell_of_services(Box::new(move || look.load_full()), options.service_metrics);
-    let counter = start_counting(&options, &mut metrics, &until_clear)?;
+    let counter = start_counting(counted, &mut metrics, &until_clear)?;
     let shared = Arc::new(Shared::new(health, metrics, configz));
     let on_panic = ending.on_panic();
     let server = (!options.once).then(|| listen(&options.settings, &shared, &on_panic));
@@ -201,14 +215,11 @@ pub fn daemon(options: Options) -> Result<(), DaemonError> {
 
 /// What counts connections, if they are counted and anybody is told.
 fn start_counting(
-    options: &Options,
+    counted: Option<count::Shared>,
     metrics: &mut Metrics,
     until: &OwnedFd,
 ) -> Result<Option<Counter>, DaemonError> {
-    if options.once || options.settings.counters_max == 0 {
-        return Ok(None);
-    }
-    let counted = count::Shared::new(options.service_metrics);
+    let Some(counted) = counted else { return Ok(None) };
     metrics.tell_of_connections(counted.clone());
     Counter::start(counted, another(until)?).map(Some)
 }

@@ -7,6 +7,7 @@
 mod because;
 mod question;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
@@ -15,7 +16,7 @@ use closeby_nft::Family;
 use closeby_nft::trace::{self, Fate, Host, Outcome, Packet, Tracer};
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::compile::{
     Backend, DetectLocal, Frontend, LocalAddresses, NodePlan, PortPlan, Served, Tier, Why,
@@ -43,8 +44,11 @@ pub struct Knowledge<'a> {
     pub addresses: BTreeSet<IpAddr>,
 }
 
+/// A word of an answer, known here or read.
+pub type Word = Cow<'static, str>;
+
 /// What happens, and why.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
     /// The address it comes from.
     pub from: IpAddr,
@@ -55,15 +59,15 @@ pub struct Answer {
     /// The zone of that node.
     pub zone: Option<Zone>,
     /// Who asks: `pod` (of this node), `node` (itself) or `outside`.
-    pub origin: &'static str,
+    pub origin: Word,
     /// `forward`, `drop`, `reject`, or `pass` (not to a Service).
-    pub verdict: &'static str,
+    pub verdict: Word,
     /// The Service port, if it is one.
     pub service: Option<String>,
     /// How far away the endpoints may be.
     pub tier: Option<Tier>,
     /// Why, as a word.
-    pub reason: Option<&'static str>,
+    pub reason: Option<Word>,
     /// Why, in words.
     pub because: String,
     /// The endpoint without a hint, for which hints are not obeyed.
@@ -80,7 +84,7 @@ pub struct Answer {
 }
 
 /// An endpoint of the Service port.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndpointAnswer {
     /// Its address and port.
     pub endpoint: String,
@@ -89,7 +93,7 @@ pub struct EndpointAnswer {
     /// Its zone.
     pub zone: Option<Zone>,
     /// `ready`, `draining` or `down`.
-    pub life: &'static str,
+    pub life: Word,
     /// Zones it is hinted for.
     pub for_zones: Vec<Zone>,
     /// Nodes it is hinted for.
@@ -118,15 +122,16 @@ pub fn explain(question: &Question, known: &Knowledge<'_>) -> Answer {
             Origin::Pod => "pod",
             Origin::Node => "node",
             Origin::Outside => "outside",
-        },
-        verdict: first.map_or("pass", verdict),
+        }
+        .into(),
+        verdict: first.map_or("pass", verdict).into(),
         service: found.as_ref().map(|found| {
             let port = found.port.name.clone();
             let service = found.service.clone();
             ServicePortName { service, port, proto: found.port.proto }.to_string()
         }),
         tier: because.why().and_then(Why::tier),
-        reason: because.word(),
+        reason: because.word().map(Word::Borrowed),
         because: because.to_string(),
         spoiler: because.why().and_then(Why::spoiler).map(|spoiler| spoiler.to_string()),
         affinity_s: found
@@ -139,6 +144,12 @@ pub fn explain(question: &Question, known: &Knowledge<'_>) -> Answer {
             .map(|outcome| outcome.path.iter().map(ToString::to_string).collect())
             .unwrap_or_default(),
     }
+}
+
+/// The Service that a connection is to, if it is to one.
+#[must_use]
+pub fn service_of(question: &Question, known: &Knowledge<'_>) -> Option<ServiceName> {
+    find(question, known).map(|found| found.service.clone())
 }
 
 /// Who asks, as the rules see it.
@@ -267,7 +278,8 @@ fn endpoint_answer(backend: Backend, endpoint: &Endpoint, used: bool) -> Endpoin
             Life::Ready => "ready",
             Life::Draining => "draining",
             Life::Down => "down",
-        },
+        }
+        .into(),
         for_zones: endpoint.hints.zones.iter().flat_map(|zones| zones.iter().cloned()).collect(),
         for_nodes: endpoint.hints.nodes.iter().flat_map(|nodes| nodes.iter().cloned()).collect(),
         used,
@@ -277,7 +289,7 @@ fn endpoint_answer(backend: Backend, endpoint: &Endpoint, used: bool) -> Endpoin
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let used = self.endpoints.iter().filter(|endpoint| endpoint.used).count();
-        let verdict = match self.verdict {
+        let verdict = match &*self.verdict {
             "forward" => format!("forwarded to one of {used}"),
             "drop" => "dropped".to_owned(),
             "reject" => "refused".to_owned(),
@@ -290,12 +302,12 @@ impl fmt::Display for Answer {
             writeln!(f, "  service  {service}")?;
         }
         writeln!(f, "  on node  {} ({zone})", self.node)?;
-        let origin = match self.origin {
+        let origin = match &*self.origin {
             "pod" => "a pod of this node",
             "node" => "the node itself",
             _ => "outside this node",
         };
-        let source = match (self.verdict, self.masquerade) {
+        let source = match (&*self.verdict, self.masquerade) {
             ("forward", true) => "; its address is replaced by the node's",
             ("forward", false) => "; its address is kept",
             _ => "",
@@ -325,7 +337,7 @@ impl Answer {
                 &endpoint.endpoint,
                 endpoint.node.as_ref().map_or("-", NodeName::as_str),
                 endpoint.zone.as_ref().map_or("-", Zone::as_str),
-                endpoint.life,
+                &endpoint.life,
                 &if hints.is_empty() { "-".to_owned() } else { hints.join(" ") },
             ]);
         }

@@ -11,7 +11,9 @@
 //! Everything is decided in [`compile`]; what follows renders or carries out.
 //! `docs/architecture.md` is the map.
 
+pub mod ask;
 pub mod cli;
+pub mod client;
 pub mod compile;
 pub mod config;
 pub mod count;

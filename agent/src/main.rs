@@ -3,13 +3,15 @@
 use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use closeby::cli::{Cli, Command, InputArgs, Output, Run};
+use closeby::ask::{self, Answer, Question, protocol};
+use closeby::cli::{Ask, Cli, Command, InputArgs, Output, Run, completions};
+use closeby::client::{self, terminal};
 use closeby::compile::Topology;
 use closeby::config::{ConfigError, LogFormat, LogLevel, Logging, Settings, Sources};
-use closeby::daemon::{DaemonError, Options, Source, daemon, init, shadow};
-use closeby::explain::{Question, explain};
+use closeby::daemon::{DaemonError, Options, SocketPlace, Source, daemon, init, shadow};
 use closeby::handover::{self, HandoverError};
 use closeby::host::processors;
 use closeby::model::NodeName;
@@ -36,17 +38,7 @@ fn main() -> ExitCode {
             print(concat!("closeby ", env!("CARGO_PKG_VERSION"), "\n"))
         }
         None => run(&cli.run),
-        Some(Command::Render { input }) => view(&input).and_then(|view| print(&view.text())),
-        Some(Command::Explain { input, from, to, interface, output }) => {
-            view(&input).and_then(|view| {
-                let interface = interface.as_deref().map(Into::into);
-                let answer = explain(&Question { from, to, interface }, &view.knowledge());
-                match output {
-                    Output::Text => print(&answer.to_string()),
-                    Output::Json => print(&(serde_json::to_string_pretty(&answer)? + "\n")),
-                }
-            })
-        }
+        Some(command) => answer(&command),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -55,6 +47,60 @@ fn main() -> ExitCode {
             ExitCode::from(code(&error))
         }
     }
+}
+
+/// Answers what a command asks.
+fn answer(command: &Command) -> anyhow::Result<()> {
+    match command {
+        Command::Render { input } => return print(&view(input, &tell)?.text()),
+        Command::Completions { shell } => return print(&completions(*shell)),
+        Command::Top { ask, interval }
+            if ask.output == Output::Text && std::io::stdout().is_terminal() =>
+        {
+            // Notes would be written over what is shown.
+            let again = || match answered(&Question::Top, ask, &|_| {})? {
+                Answer::Top(top) => Ok(top),
+                _ => Err(anyhow!("the answer is to another question")),
+            };
+            return terminal::watch(Duration::from_secs(*interval), again);
+        }
+        Command::Explain { .. } | Command::Services { .. } | Command::Top { .. } => {}
+    }
+    let Some((question, ask)) = command.question() else { return Ok(()) };
+    let answer = answered(&question, ask, &tell)?;
+    print(&match ask.output {
+        Output::Text => answer.show(columns()),
+        Output::Json => serde_json::to_string_pretty(&answer)? + "\n",
+        Output::Yaml => serde_saphyr::to_string(&answer)?,
+    })
+}
+
+/// What a folder of manifests says, or else the running agent.
+fn answered(question: &Question, ask: &Ask, tell: &dyn Fn(&str)) -> anyhow::Result<Answer> {
+    if ask.input.manifests.is_some() {
+        return Ok(ask::answer(question, &view(&ask.input, tell)?.knowledge())?);
+    }
+    if ask.input.has_settings() {
+        return Err(Usage(
+            "a running agent has its own settings: these flags take --manifests DIR",
+        )
+        .into());
+    }
+    let socket = ask.socket.as_deref().unwrap_or_else(|| Path::new(protocol::SOCKET));
+    Ok(client::ask(socket, question)?)
+}
+
+/// Remarks go where they are not in the way of the answer.
+#[expect(clippy::print_stderr, reason = "standard output is for the answer")]
+fn tell(note: &str) {
+    eprintln!("note: {note}");
+}
+
+/// How wide the terminal is, if the answer goes to one.
+fn columns() -> Option<usize> {
+    let is_terminal = std::io::stdout().is_terminal();
+    let (columns, _) = is_terminal.then(crossterm::terminal::size)?.ok()?;
+    Some(usize::from(columns))
 }
 
 /// An error with its causes, each said once: some errors tell theirs themselves.
@@ -116,10 +162,20 @@ fn run(args: &Run) -> anyhow::Result<()> {
         admission: args.input.admission(&settings),
         settings,
         sources,
+        socket: socket(args),
         once: args.once,
         service_metrics: args.service_metrics,
     };
     Ok(if args.shadow { shadow(options, args.shadow_metrics) } else { daemon(options) }?)
+}
+
+/// Where the agent listens for questions: where it is told to, which must be had, or where it can.
+fn socket(args: &Run) -> Option<SocketPlace> {
+    match &args.socket {
+        None => Some(SocketPlace { path: protocol::SOCKET.into(), must: false }),
+        Some(path) if path.is_empty() => None,
+        Some(path) => Some(SocketPlace { path: path.into(), must: true }),
+    }
 }
 
 fn write_config(path: &Path, settings: &Settings) -> anyhow::Result<()> {
@@ -148,17 +204,16 @@ fn source(args: &Run, settings: &Settings) -> Result<Source, AccessError> {
     Ok(Source::Api { access, guard, startup_taint, by_locality })
 }
 
-/// What a node would do, with remarks on standard error.
-#[expect(clippy::print_stderr, reason = "standard output is for the answer")]
-fn view(input: &InputArgs) -> anyhow::Result<View> {
+/// What a node would do, with remarks.
+fn view(input: &InputArgs, tell: &dyn Fn(&str)) -> anyhow::Result<View> {
     let settings = sources(input).load()?;
     let node = node_name(&settings)?;
     let view = View::of(manifests(input)?, &node, &input.admission(&settings), &settings)?;
     for remark in &settings.remarks {
-        eprintln!("note: {remark}");
+        tell(remark);
     }
     for note in &view.notes {
-        eprintln!("note: {note}");
+        tell(&note.to_string());
     }
     Ok(view)
 }

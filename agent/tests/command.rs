@@ -187,3 +187,68 @@ fn the_version_is_told() {
         assert_eq!((code, out), (0, format!("closeby {}\n", env!("CARGO_PKG_VERSION"))));
     }
 }
+
+#[test]
+fn a_service_that_is_not_there_is_an_error() {
+    let input = ["--manifests", EXAMPLES, "--hostname-override", "node-c"];
+    let (code, out, log) = closeby(&[&["services", "shop/catlog"][..], &input].concat());
+    assert_eq!((code, out.as_str()), (1, ""), "{log}");
+    let expected = "closeby: no Service shop/catlog is known here (did you mean shop/catalog?); ";
+    assert!(log.lines().last().unwrap().starts_with(expected), "{log}");
+}
+
+/// Text, JSON and YAML tell the same.
+#[test]
+fn answers_come_in_three_forms() {
+    let question = ["explain", "--from", "10.244.3.7", "--to", "10.96.0.20:80"];
+    for (words, path, value) in [
+        (&["services"][..], "/ports/0/reason", "no_endpoint_in_zone"),
+        (&["services", "catalog"], "/ports/0/pools/0/reason", "no_endpoint_in_zone"),
+        (&question, "/reason", "no_endpoint_in_zone"),
+        (&["top"], "/services/0/reason", "no_endpoint_in_zone"),
+    ] {
+        let (json, _) = of_examples(words, &["-o", "json"]);
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(json.pointer(path).unwrap(), value, "{words:?}");
+        let (yaml, _) = of_examples(words, &["-o=yaml"]);
+        assert!(yaml.contains("reason: no_endpoint_in_zone\n"), "{yaml}");
+        let (text, _) = of_examples(words, &[]);
+        assert!(text.contains("node-c (zone-c)"), "{text}");
+    }
+}
+
+/// Without manifests a running agent is asked, and there is none.
+#[test]
+fn without_an_agent_it_says_how_to_ask() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("agent.sock");
+    let question = ["explain", "--from", "10.244.3.7", "--to", "10.96.0.20:80"];
+    for words in [&["services"][..], &["services", "catalog"], &question, &["top"]] {
+        let (code, out, log) = closeby(&[words, &["--socket", path(&socket)]].concat());
+        assert_eq!((code, out.as_str()), (1, ""), "{words:?}: {log}");
+        let expected = format!("closeby: no agent answers at {}: No such file", path(&socket));
+        assert!(log.starts_with(&expected), "{log}");
+        let help = "; say where one listens with --socket PATH, or ask a folder of objects with \
+                    --manifests DIR\n";
+        assert!(log.ends_with(help) && log.lines().count() == 1, "{log}");
+    }
+    let (code, _, log) = closeby(&["services", "--hostname-override=node-c"]);
+    assert_eq!(code, 2, "{log}");
+    assert!(log.contains("a running agent has its own settings"), "{log}");
+}
+
+/// What is printed for bash it can read, and every shell is told of every command.
+#[test]
+fn completions_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let (code, out, log) = closeby(&["completions", shell]);
+        assert_eq!((code, log.as_str()), (0, ""), "{shell}");
+        for word in ["services", "explain", "top", "completions", "socket"] {
+            assert!(out.contains(word), "{shell}: {word}");
+        }
+        fs::write(folder.path().join(shell), out).unwrap();
+    }
+    let read = Command::new("bash").arg("-n").arg(folder.path().join("bash")).output().unwrap();
+    assert!(read.status.success() && read.stderr.is_empty(), "{read:?}");
+}

@@ -272,7 +272,7 @@ proptest! {
             let used = answer.endpoints.iter().filter(|endpoint| endpoint.used);
             let used: BTreeSet<String> = used.map(|endpoint| endpoint.endpoint.clone()).collect();
             let (verdict, targets, masquerade) = in_words(&expected);
-            prop_assert_eq!(answer.verdict, verdict, "{:?} {}", probe, answer);
+            prop_assert_eq!(&*answer.verdict, verdict, "{:?} {}", probe, answer);
             prop_assert_eq!(used, targets, "{:?} {}", probe, answer);
             prop_assert_eq!(answer.masquerade, masquerade, "{:?} {}", probe, answer);
         }

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use closeby::compile::{Facts, NodePlan, compile, compile_all};
+use closeby::explain::Knowledge;
 use closeby::fastpath::Snapshot;
 use closeby::model::{Cluster, Dirty};
 use closeby::render::Rendered;
@@ -50,6 +51,17 @@ impl Derived {
     #[must_use]
     pub fn ruleset(&self) -> &Ruleset {
         self.rendered.ruleset()
+    }
+
+    /// What is asked about it.
+    #[must_use]
+    pub fn knowledge<'a>(&'a self, cluster: &'a Cluster) -> Knowledge<'a> {
+        Knowledge {
+            cluster,
+            plan: &self.plan,
+            rendered: &self.rendered,
+            addresses: cluster.host().iter().collect(),
+        }
     }
 
     /// What user space looks up in.

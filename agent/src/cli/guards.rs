@@ -10,7 +10,7 @@ use crate::model::{Admission, ServiceProxy, is_link_local, read_prefix};
 const HEADING: &str = "Against hostile tenants and neighbours";
 
 /// What is taken of objects, and of neighbours.
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct Guards {
     /// Serve external IPs of Services inside these alone; others are left out with a
     /// note (CVE-2020-8554). Where only prefixes of one family are named, none of

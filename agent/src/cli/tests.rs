@@ -238,7 +238,7 @@ fn wrong_words_are_named() {
 fn the_help_fits() {
     let mut command = command();
     let mut helps = vec![command.render_long_help().to_string(), command.render_help().to_string()];
-    for name in ["render", "explain"] {
+    for name in ["render", "explain", "services", "top", "completions"] {
         helps.push(command.find_subcommand_mut(name).unwrap().render_long_help().to_string());
     }
     for help in &helps {
@@ -250,4 +250,30 @@ fn the_help_fits() {
     assert!(!helps[0].contains("--ipvs-scheduler <TEXT>"), "{}", helps[0]);
     assert!(helps[0].contains("--ipvs-scheduler,"), "{}", helps[0]);
     assert!(!helps[2].contains("--cluster-cidr"), "{}", helps[2]);
+}
+
+/// Whom a command asks, and where the agent listens.
+#[test]
+fn sockets_are_read() {
+    let socket = |words: &[&str]| read(words).unwrap().run.socket;
+    assert_eq!(socket(&[]), None);
+    assert_eq!(socket(&["--socket="]), Some(OsString::new()));
+    assert_eq!(socket(&["--socket", "/tmp/s"]), Some("/tmp/s".into()));
+    for words in [
+        &["--once", "--socket=/tmp/s"][..],
+        &["--shadow", "--socket=/tmp/s"],
+        &["services", "--socket=/tmp/s", "--manifests=/tmp"],
+    ] {
+        let error = read(words).unwrap_err();
+        assert!(error.contains("cannot be used with"), "{words:?}: {error}");
+    }
+    let has_settings = |words: &[&str]| {
+        let Some(Command::Top { ask, .. }) = read(words).unwrap().command else { panic!() };
+        ask.input.has_settings()
+    };
+    assert!(!has_settings(&["top", "--socket=/tmp/s", "--interval=2"]));
+    for flag in ["--hostname-override=n", "--topology=hints", "--lb-ip-cidrs=10.0.0.0/8"] {
+        assert!(has_settings(&["top", flag]), "{flag}");
+    }
+    assert!(read(&["top", "--interval=0"]).is_err());
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use closeby_nft::{Family, L4Proto, Port, Prefix};
 use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::claims::Claims;
 use super::distance::Distance;
@@ -165,7 +165,7 @@ pub struct Served {
 
 /// By which of its fields a Service has a frontend. An address that several
 /// fields name is what the first of these says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Way {
     /// `spec.clusterIPs`: of no other Service, whatever others say.
@@ -246,7 +246,7 @@ pub enum Masquerade {
 }
 
 /// How far the endpoints of a pool may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reach {
     /// Anywhere in the cluster, filtered by topology.

@@ -73,6 +73,13 @@ impl Totals {
         shown.chain((self.shown_max > 0).then_some((None, &self.rest)))
     }
 
+    /// Those of a Service; of none, if no Service may have a series.
+    #[must_use]
+    pub fn of(&self, service: &ServiceName) -> Option<Counts> {
+        let account = self.services.get(service);
+        (self.shown_max > 0).then(|| account.map(|account| account.all).unwrap_or_default())
+    }
+
     /// Counts connections.
     pub fn add(&mut self, service: &ServiceName, distance: Distance, more: u64) {
         self.all.add(distance, more);

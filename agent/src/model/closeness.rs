@@ -1,6 +1,6 @@
 //! How close to a client its endpoints are to be, as objects ask for it.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What a Service says itself. Which of it counts: [`Asked::of`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub enum Spill {
 }
 
 /// What is never left, whoever is ready elsewhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Strict {
     /// This node's zone.

@@ -168,6 +168,28 @@ impl Cluster {
         self.services.get(name)
     }
 
+    /// All that concerns one Service, where Nodes are included: a small part of a large cluster.
+    #[must_use]
+    pub fn only(&self, name: &ServiceName) -> Self {
+        let service = self.services.get_key_value(name);
+        let slices = self.slices.get_key_value(name);
+        let annotation = self.namespaces.get_key_value(&*name.namespace);
+        fn one<K: Clone + Ord, V: Clone>(known: Option<(&K, &V)>) -> BTreeMap<K, V> {
+            known.map(|(name, value)| (name.clone(), value.clone())).into_iter().collect()
+        }
+        Self {
+            services: one(service),
+            slices: one(slices),
+            slice_service: BTreeMap::new(),
+            nodes: self.nodes.clone(),
+            localities: self.localities.clone(),
+            namespaces: one(annotation),
+            host: self.host.clone(),
+            service_cidrs: self.service_cidrs.clone(),
+            listed: self.listed.clone(),
+        }
+    }
+
     /// The slices of a Service, by name.
     pub fn slices_of(&self, name: &ServiceName) -> impl Iterator<Item = &Slice> + Clone {
         self.slices.get(name).into_iter().flatten().map(AsRef::as_ref)

@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use closeby_nft::L4Proto;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::note::shown;
 
@@ -19,7 +19,7 @@ type Text = Arc<Box<str>>;
 macro_rules! text_name {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub struct $name(Text);
 
         impl $name {

@@ -6,6 +6,7 @@ mod listener;
 pub mod proxy_health;
 pub mod server;
 pub mod shared;
+pub mod socket;
 
 pub use proxy_health::ProxyHealth;
 pub use server::{Addresses, ServeError, Server};

@@ -19,6 +19,7 @@ use super::desired::Desired;
 use super::effect::{Effect, Input, Report, Standing};
 use super::own_node::{FactsOf, OwnNode};
 use super::pace::{Moment, Pace};
+use super::sight::Sight;
 use super::stages::stages;
 use super::sweeps::Sweeps;
 use crate::compile::{Facts, Generation, NodePlan};
@@ -127,6 +128,13 @@ impl Machine {
     #[must_use]
     pub fn desired(&self) -> Option<&Desired> {
         self.desired.as_ref()
+    }
+
+    /// What is known now, if anything was decided.
+    #[must_use]
+    pub fn sight(&self) -> Option<Sight<'_>> {
+        let desired = self.desired.as_ref()?;
+        Some(Sight { cluster: &self.cluster, desired })
     }
 
     /// The newest plan decided.

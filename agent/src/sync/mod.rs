@@ -10,6 +10,7 @@ pub mod own_node;
 pub mod pace;
 pub mod phases;
 pub mod run;
+pub mod sight;
 pub mod stages;
 pub mod sweeper;
 pub mod sweeps;

@@ -18,6 +18,7 @@ use super::desired::Desired;
 use super::effect::{Effect, Input, Report, Standing, SweepJob};
 use super::machine::Machine;
 use super::pace::Moment;
+use super::sight::Look;
 use super::stages::Stage;
 use crate::compile::Generation;
 use crate::fastpath::Snapshot;
@@ -35,6 +36,8 @@ pub enum Event {
     Changed(Vec<Change>),
     /// Connection tracking was swept as every job up to this one asked.
     Swept(Generation),
+    /// Somebody wants to see what is known, between two rounds of the loop.
+    Look(Look),
     /// Stop; the rules stay.
     Stop,
 }
@@ -94,6 +97,7 @@ pub fn run(
     let now = || Moment(start.elapsed());
     let mut poll_at = now();
     let mut inputs = VecDeque::new();
+    let mut looks: Vec<Look> = Vec::new();
     loop {
         observer.begins();
         while let Some(input) = inputs.pop_front() {
@@ -126,8 +130,11 @@ pub fn run(
         if !observer.rests(machine.standing(), machine.desired()) {
             return;
         }
+        for look in looks.drain(..) {
+            look.at(machine.sight());
+        }
         let wake_at = machine.wake_at().min(poll_at);
-        match next_inputs(events, wake_at.0.saturating_sub(now().0)) {
+        match next_inputs(events, wake_at.0.saturating_sub(now().0), &mut looks) {
             Ok(next) => inputs.extend(next),
             Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {}
@@ -176,7 +183,11 @@ fn commit(
 
 /// Waits for what comes next; changes that wait together become one generation. What comes
 /// while they are collected is for the next one: whoever sends without a pause holds up nobody.
-fn next_inputs(events: &Receiver<Event>, wait: Duration) -> Result<Vec<Input>, RecvTimeoutError> {
+fn next_inputs(
+    events: &Receiver<Event>,
+    wait: Duration,
+    looks: &mut Vec<Look>,
+) -> Result<Vec<Input>, RecvTimeoutError> {
     let first = events.recv_timeout(wait)?;
     let waiting = events.len();
     let (mut inputs, mut changes) = (Vec::new(), None::<Vec<Change>>);
@@ -184,6 +195,7 @@ fn next_inputs(events: &Receiver<Event>, wait: Duration) -> Result<Vec<Input>, R
         match event {
             Event::Changed(more) => changes.get_or_insert_default().extend(more),
             Event::Swept(generation) => inputs.push(Input::Swept(generation)),
+            Event::Look(look) => looks.push(look),
             Event::Stop => return Err(RecvTimeoutError::Disconnected),
         }
     }

@@ -57,6 +57,9 @@ impl<'a> Pod<'a> {
             if let Some(name) = volume["configMap"]["name"].as_str() {
                 pod.write(text(&volume["name"]), &config_map(rig, name)?)?;
             }
+            if volume["emptyDir"].is_object() {
+                pod.write(text(&volume["name"]), &BTreeMap::new())?;
+            }
         }
         if pod.spec["automountServiceAccountToken"] != false {
             pod.write("token", &pod.token()?)?;
@@ -279,6 +282,10 @@ fn a_pod_of_the_chart_works(rig: &Rig) -> Result<(), Failed> {
         let status = pod.probe(pod.container("closeby")?, probe)?;
         check(status.contains(" 200 "), probe, &status)?;
     }
+    // As with `kubectl exec`.
+    let container = pod.container("closeby")?;
+    let (_, said) = pod.tries(container, &["/usr/local/bin/closeby", "services"])?;
+    check(said.contains("default/kubernetes:https/tcp"), "it answers questions", &said)?;
     rig.kubectl(&["delete", "-f", &rendered]).map(drop)
 }
 

@@ -10,6 +10,7 @@
 
 mod adoption;
 mod affinity;
+mod asking;
 mod beside;
 mod chance;
 mod changes;
@@ -70,6 +71,7 @@ fn suite() -> ExitCode {
         reload::ALL,
         health::ALL,
         http::ALL,
+        asking::ALL,
         hostile::ALL,
         flood::ALL,
         adoption::ALL,

@@ -169,7 +169,7 @@ impl Site<'_> {
         command
     }
 
-    fn arguments(&self, command: &mut Command) {
+    pub(crate) fn arguments(&self, command: &mut Command) {
         command.arg("--manifests").arg(self.folder.path());
         command.arg("--config").arg(&self.config);
         command.args(["--hostname-override", self.node.name()]);

@@ -99,7 +99,7 @@ impl<'a> Sights<'a> {
                 interface: probe.iif.as_deref().map(Name::from),
             };
             let answer = explain(&question, &view.knowledge());
-            match answer.verdict {
+            match &*answer.verdict {
                 "drop" => Some(Ok(Fate::Dropped)),
                 "reject" => Some(Ok(Fate::Refused)),
                 "forward" => {

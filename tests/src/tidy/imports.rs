@@ -38,6 +38,7 @@ const AGENT: &[(&str, &[&str])] = &[
     ),
     ("sync", &["model", "compile", "render", "fastpath", "watch", "config", "host"]),
     ("explain", &["model", "compile", "render", "fastpath"]),
+    ("ask", &["model", "compile", "render", "explain", "watch::known::nearest"]),
     ("shadow", &["model", "compile"]),
     (
         "metrics",
@@ -58,7 +59,11 @@ const AGENT: &[(&str, &[&str])] = &[
     ),
     // Of the kernel it reads, of what is decided it makes words.
     ("count", &["model", "compile", "render::tables"]),
-    ("serve", &["model", "compile", "fastpath", "explain", "metrics", "threads"]),
+    (
+        "serve",
+        &["model", "compile", "fastpath", "explain", "metrics", "threads", "ask::protocol", "wait"],
+    ),
+    ("client", &["ask"]),
     ("cli", EVERYTHING),
     ("daemon", EVERYTHING),
     ("handover", EVERYTHING),

@@ -6,6 +6,7 @@ use super::sources::File;
 
 /// Packages and places (a file or a folder) whose modules are pure.
 const PURE: &[(&str, &str)] = &[
+    ("agent", "ask"),
     ("agent", "model"),
     ("agent", "compile"),
     ("agent", "render"),
@@ -49,6 +50,7 @@ const PURE: &[(&str, &str)] = &[
     ("agent", "sync/machine"),
     ("agent", "sync/own_node"),
     ("agent", "sync/pace"),
+    ("agent", "sync/sight"),
     ("agent", "sync/sweeps"),
     ("conntrack", "expected"),
     ("conntrack", "flow"),
