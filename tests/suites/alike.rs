@@ -8,7 +8,9 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
-use closeby::compile::{DetectLocal, Facts, LocalAddresses, NodePortAddresses, ServicePlan};
+use closeby::compile::{
+    DetectLocal, Distances, Facts, LocalAddresses, NodePortAddresses, ServicePlan,
+};
 use closeby::model::{Asked, Change, Cluster, Dirty, Locality, Slice, Zone};
 use closeby_nft::delta::diff;
 use closeby_nft::{Family, Prefix};
@@ -27,7 +29,7 @@ fn chosen(plan: &ServicePlan) -> ServicePlan {
     let mut plan = plan.clone();
     for port in &mut plan.ports {
         for pool in [&mut port.cluster, &mut port.local] {
-            pool.distances = Arc::from([]);
+            pool.distances = Distances::NONE;
         }
     }
     plan

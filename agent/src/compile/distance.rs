@@ -2,6 +2,8 @@
 //!
 //! PURE. Nothing is chosen by it.
 
+use std::sync::Arc;
+
 use super::facts::Facts;
 use super::pool::is_on_node;
 use crate::model::{Cluster, Endpoint, Locality};
@@ -47,6 +49,51 @@ impl Distance {
             Self::SameRegion => "same_region",
             Self::CrossZone => "cross_zone",
             Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// How far each endpoint of a pool is, in its order. Many pools are all at one distance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Distances {
+    /// All of them so far.
+    All(Distance),
+    /// Each by itself; not all the same.
+    Each(Arc<[Distance]>),
+}
+
+impl Distances {
+    /// Of none.
+    pub const NONE: Self = Self::All(Distance::Unknown);
+
+    /// The one in this place; of no place past the end.
+    #[must_use]
+    pub fn get(&self, place: usize) -> Option<Distance> {
+        match self {
+            Self::All(distance) => Some(*distance),
+            Self::Each(each) => each.get(place).copied(),
+        }
+    }
+
+    /// Of the first so many.
+    #[must_use]
+    pub fn first(&self, most: usize) -> Self {
+        match self {
+            Self::All(distance) => Self::All(*distance),
+            Self::Each(each) => each.iter().copied().take(most).collect(),
+        }
+    }
+}
+
+impl FromIterator<Distance> for Distances {
+    fn from_iter<I: IntoIterator<Item = Distance>>(each: I) -> Self {
+        let each: Vec<Distance> = each.into_iter().collect();
+        match each.split_first() {
+            None => Self::NONE,
+            Some((first, rest)) if rest.iter().all(|distance| distance == first) => {
+                Self::All(*first)
+            }
+            Some(_) => Self::Each(each.into()),
         }
     }
 }
@@ -140,6 +187,17 @@ mod tests {
         let told = at(Some("west"), Some("b"));
         let places = Places { facts: &facts, nodes: None };
         assert_eq!(places.distance(&endpoint(None, None), Some(&told)), Distance::SameRegion);
+    }
+
+    #[test]
+    fn what_is_all_the_same_is_said_once() {
+        let (near, far) = (Distance::SameZone, Distance::CrossZone);
+        let of = |each: &[Distance]| each.iter().copied().collect::<Distances>();
+        assert_eq!(of(&[near, near]), Distances::All(near));
+        let mixed = of(&[near, near, far]);
+        assert_eq!([0, 1, 2, 3].map(|at| mixed.get(at)), [Some(near), Some(near), Some(far), None]);
+        assert_eq!(mixed.first(2), Distances::All(near));
+        assert_eq!(of(&[]), Distances::NONE);
     }
 
     #[test]

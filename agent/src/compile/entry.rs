@@ -278,9 +278,9 @@ fn most(service: &Service) -> usize {
 
 /// The pool without what exceeds `most`.
 fn limited(pool: Pool, most: usize) -> Pool {
-    match (pool.backends.get(..most), pool.distances.get(..most)) {
-        (Some(backends), Some(distances)) if most < pool.backends.len() => {
-            Pool { backends: backends.into(), distances: distances.into(), ..pool }
+    match pool.backends.get(..most) {
+        Some(backends) if most < pool.backends.len() => {
+            Pool { backends: backends.into(), distances: pool.distances.first(most), ..pool }
         }
         _ => pool,
     }

@@ -25,7 +25,7 @@ pub mod why;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-pub use distance::Distance;
+pub use distance::{Distance, Distances};
 pub use facts::{DetectLocal, Facts, LocalAddresses, MarkBit, NodePortAddresses, Topology};
 pub use health::HealthPort;
 pub use plan::{

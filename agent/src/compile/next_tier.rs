@@ -47,12 +47,9 @@ impl Wish<'_> {
             })
             .collect();
         match spill(asked, &placed, &self.clients(by)) {
-            Some((backends, distances, spill)) => Pool {
-                backends: backends.into(),
-                distances: distances.into(),
-                spill: Some(Arc::new(spill)),
-                ..pool
-            },
+            Some((backends, distances, spill)) => {
+                Pool { backends: backends.into(), distances, spill: Some(Arc::new(spill)), ..pool }
+            }
             None => pool,
         }
     }

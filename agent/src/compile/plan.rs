@@ -14,7 +14,7 @@ use imbl::ordmap::DiffItem;
 use serde::{Deserialize, Serialize};
 
 use super::claims::Claims;
-use super::distance::Distance;
+use super::distance::{Distance, Distances};
 use super::facts::Facts;
 use super::health::HealthPort;
 use super::spill::Spill;
@@ -261,7 +261,7 @@ pub struct Pool {
     /// The endpoints.
     pub backends: Arc<[Backend]>,
     /// How far each of them is, to tell of what went there.
-    pub distances: Arc<[Distance]>,
+    pub distances: Distances,
     /// Why these.
     pub why: Why,
     /// What goes on to the next tier, if anything does; without, all are drawn alike.
@@ -290,7 +290,7 @@ impl Pool {
     #[must_use]
     pub fn distance(&self, backend: &Backend) -> Option<Distance> {
         let place = self.backends.binary_search(backend).ok()?;
-        self.distances.get(place).copied()
+        self.distances.get(place)
     }
 }
 

@@ -12,7 +12,7 @@
 
 use std::sync::Arc;
 
-use super::distance::{Distance, Places};
+use super::distance::{Distance, Distances, Places};
 use super::facts::{Facts, Topology};
 use super::plan::{Backend, Pool, Serving};
 use super::pool::Candidate;
@@ -57,8 +57,8 @@ impl<'a> Wish<'a> {
 #[must_use]
 pub fn not_asked() -> Pool {
     Pool {
-        backends: Arc::from([]),
-        distances: Arc::from([]),
+        backends: Arc::default(),
+        distances: Distances::NONE,
         why: Why::NotAsked,
         spill: None,
         unhinted: 0,
@@ -305,5 +305,6 @@ fn last_resort<'a, 'c: 'a>(candidates: impl Iterator<Item = &'a Candidate<'c>>) 
 fn pool<'a, 'c: 'a>(chosen: impl Iterator<Item = &'a Candidate<'c>>, why: Why) -> Pool {
     let (backends, distances): (Vec<Backend>, Vec<Distance>) =
         chosen.map(|candidate| (candidate.backend, candidate.distance)).unzip();
-    Pool { backends: backends.into(), distances: distances.into(), why, spill: None, unhinted: 0 }
+    let distances = distances.into_iter().collect();
+    Pool { backends: backends.into(), distances, why, spill: None, unhinted: 0 }
 }

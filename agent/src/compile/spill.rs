@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use super::distance::Distance;
+use super::distance::{Distance, Distances};
 use super::plan::Backend;
 use super::pool::order;
 use crate::model::Spill as Asked;
@@ -78,7 +78,7 @@ pub(super) struct Clients<K> {
 }
 
 /// What is drawn, how far each of it is, and how that came about.
-pub(super) type Drawn = (Vec<Backend>, Vec<Distance>, Spill);
+pub(super) type Drawn = (Vec<Backend>, Distances, Spill);
 
 /// What is drawn, in order; `None` if all stays in the tier.
 pub(super) fn spill<K: Ord + Copy>(
