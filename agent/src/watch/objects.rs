@@ -307,6 +307,8 @@ objects! {
         endpoints: List<WorkloadEntry>,
         /// Which pods are endpoints.
         workload_selector: Loose<WorkloadSelector>,
+        /// The Namespaces that may see it: `*` for all, `.` for its own.
+        export_to: List<String>,
     }
 
     /// `workloadSelector` of a ServiceEntry.

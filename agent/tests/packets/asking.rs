@@ -18,10 +18,11 @@ use super::rig::{BY_NODE_RANGE, CLOSEBY, PATIENCE, Rig, Site, at_vip, check, ser
 pub(crate) const ALL: Trials = &[("a_running_agent_is_asked", a_running_agent_is_asked)];
 
 /// An agent that listens there, once it has committed.
-fn start(site: &Site<'_>, socket: &Path) -> Result<Agent, Failed> {
+fn start(site: &Site<'_>, socket: &Path, counts: &str) -> Result<Agent, Failed> {
     let log = site.root.join("asked.log");
     let mut command = site.command();
-    let mut agent = Agent::start(site.node, command.arg("--socket").arg(socket), &log)?;
+    command.arg("--socket").arg(socket).arg(format!("--count-connections={counts}"));
+    let mut agent = Agent::start(site.node, &mut command, &log)?;
     let committed = agent.next_generation(PATIENCE)?;
     check(committed.is_some(), "committed", &agent.log_tail())?;
     Ok(agent)
@@ -55,7 +56,8 @@ fn a_running_agent_is_asked(rig: &Rig) -> Result<(), Failed> {
     fs::create_dir(site.root.join("socket"))?;
     drop(UnixListener::bind(&socket)?);
     fs::set_permissions(&socket, fs::Permissions::from_mode(0o666))?;
-    let agent = start(&site, &socket)?;
+    // What was counted, manifests do not know.
+    let agent = start(&site, &socket, "off")?;
     let mode = fs::metadata(&socket)?.permissions().mode() & 0o7777;
     check(mode == 0o600, "mode 0600", &format!("{mode:o}"))?;
 
@@ -83,9 +85,10 @@ fn a_running_agent_is_asked(rig: &Rig) -> Result<(), Failed> {
     // Killed, it leaves a socket behind, which the next one replaces.
     drop(agent);
     check(UnixStream::connect(&socket).is_err(), "nobody listens", &())?;
-    let agent = start(&site, &socket)?;
+    let agent = start(&site, &socket, "on")?;
     let text = exchange(&socket, b"{\"version\":1,\"ask\":{\"service\":\"web\"}}\n")?;
     check(text.contains("\"service\":\"default/web\""), "the next one answers", &text)?;
+    check(text.contains("\"same_node\":0"), "and tells what was counted", &text)?;
     kill(Pid::from_raw(i32::try_from(agent.pid())?), Signal::SIGTERM)?;
     until(PATIENCE, "its socket goes with it", || Ok(!socket.exists()))?;
     Ok(())

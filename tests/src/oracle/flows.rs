@@ -12,7 +12,7 @@ impl Oracle<'_> {
     /// where both are the same, nothing was rewritten.
     ///
     /// Only UDP is swept. Whoever serves a frontend keeps its flows, whatever
-    /// topology says of new ones. Nobody else has any there; where nobody
+    /// topology says of new ones, but not past what is strict. Nobody else has any there; where nobody
     /// serves anything, what was rewritten was so by a Service that went.
     #[must_use]
     pub fn may_stay(&self, proto: L4Proto, target: SocketAddr, owner: SocketAddr) -> bool {
@@ -42,6 +42,7 @@ impl Oracle<'_> {
         self.endpoints(service, port, Family::of(owner.ip())).into_iter().any(|known| {
             known.target == (owner.ip(), owner.port())
                 && known.endpoint.life != Life::Down
+                && self.is_within(service, &known)
                 && (!only_here || self.is_here(known.endpoint))
         })
     }

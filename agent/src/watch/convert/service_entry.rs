@@ -31,7 +31,7 @@ pub(super) fn change(
     let Some(spec) = notes.read(format_args!("spec"), &raw.spec, outcome) else {
         return Some(Change::ServiceEntryGone(name));
     };
-    if !is_static(spec, notes) || !admission.proxy.serves(None) {
+    if !is_static(spec, notes) || !is_for_all(spec, notes) || !admission.proxy.serves(None) {
         return Some(Change::ServiceEntryGone(name));
     }
     let cluster_ips = addresses(raw, spec, admission, notes);
@@ -73,6 +73,21 @@ fn is_static(spec: &ServiceEntrySpec, notes: &mut Notes) -> bool {
             false
         }
     }
+}
+
+/// Whether all Namespaces may see it. Whose a packet is cannot be told by rules for all of a node,
+/// and who meant his own Namespace must not take an address from others.
+fn is_for_all(spec: &ServiceEntrySpec, notes: &mut Notes) -> bool {
+    let field = format_args!("spec.exportTo");
+    let listed = notes.items(field, &spec.export_to);
+    let is_for_all = listed.is_empty() || listed.iter().any(|(_, name)| *name == "*");
+    if !is_for_all || matches!(spec.export_to, Loose::Wrong(_)) {
+        let problem = "does not hold \"*\", and a node serves all Namespaces alike; the \
+                       ServiceEntry is not served";
+        notes.add(field, problem);
+        return false;
+    }
+    true
 }
 
 /// The first address of each family: those that are written, else those that Istio has given.

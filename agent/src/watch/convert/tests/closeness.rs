@@ -288,6 +288,13 @@ fn service_entries_that_are_not_served() {
             ),
         ),
         (
+            "spec: {addresses: [240.0.0.7], resolution: STATIC, exportTo: ['.', shop]}",
+            format!(
+                "{GONE}\nspec.exportTo: does not hold \"*\", and a node serves all Namespaces alike; \
+                 the ServiceEntry is not served"
+            ),
+        ),
+        (
             "spec: {addresses: [127.0.0.1], resolution: STATIC}",
             format!(
                 "{GONE}\nspec.addresses[0]: 127.0.0.1 is a loopback address, which no Service may \
@@ -321,7 +328,7 @@ fn service_entries_that_are_not_served() {
 #[test]
 fn addresses_that_istio_gave() {
     let given = "
-spec: {resolution: STATIC, ports: [{number: 80, name: web}]}
+spec: {resolution: STATIC, ports: [{number: 80, name: web}], exportTo: ['*']}
 status: {addresses: [{value: 240.0.0.7, host: db}, {host: db}]}
 ";
     assert_eq!(entry(given), "data/serviceentry/db [240.0.0.7] web:80/tcp");
