@@ -40,6 +40,13 @@ macro_rules! objects {
     };
 }
 
+mod istio;
+
+pub use istio::{
+    ServiceEntry, ServiceEntryAddress, ServiceEntryPort, ServiceEntrySpec, ServiceEntryStatus,
+    WorkloadEntry, WorkloadSelector,
+};
+
 objects! {
     /// `metadata` of any object.
     Metadata {
@@ -283,74 +290,6 @@ objects! {
     NodeMetadata {
         /// Who it is, and its labels.
         metadata: Loose<Metadata>,
-    }
-
-    /// A ServiceEntry, `networking.istio.io/v1`.
-    ServiceEntry {
-        /// Who it is.
-        metadata: Loose<Metadata>,
-        /// What is asked for.
-        spec: Loose<ServiceEntrySpec>,
-        /// What Istio made of it.
-        status: Loose<ServiceEntryStatus>,
-    }
-
-    /// `spec` of a ServiceEntry.
-    ServiceEntrySpec {
-        /// Its addresses; prefixes, too.
-        addresses: List<String>,
-        /// Its ports.
-        ports: List<ServiceEntryPort>,
-        /// How endpoints are found: `STATIC` means that they are written here.
-        resolution: Loose<String>,
-        /// The endpoints.
-        endpoints: List<WorkloadEntry>,
-        /// Which pods are endpoints.
-        workload_selector: Loose<WorkloadSelector>,
-        /// The Namespaces that may see it: `*` for all, `.` for its own.
-        export_to: List<String>,
-    }
-
-    /// `workloadSelector` of a ServiceEntry.
-    WorkloadSelector {
-        /// Labels of pods.
-        labels: Loose<Labels>,
-    }
-
-    /// A port of a ServiceEntry.
-    ServiceEntryPort {
-        /// The port of the addresses.
-        number: Loose<i64>,
-        /// The port of endpoints that say nothing else.
-        target_port: Loose<i64>,
-        /// Its name.
-        name: Loose<String>,
-        /// `TCP`, `UDP`, or what is spoken over TCP.
-        protocol: Loose<String>,
-    }
-
-    /// An endpoint of a ServiceEntry.
-    WorkloadEntry {
-        /// Its address, or its name.
-        address: Loose<String>,
-        /// Where it listens, by the names of ports.
-        ports: Loose<BTreeMap<String, Loose<i64>>>,
-        /// Where it is: `region/zone/subzone`.
-        locality: Loose<String>,
-        /// The network that its address is of.
-        network: Loose<String>,
-    }
-
-    /// `status` of a ServiceEntry.
-    ServiceEntryStatus {
-        /// Addresses that Istio gave to it.
-        addresses: List<ServiceEntryAddress>,
-    }
-
-    /// An address that Istio gave to a ServiceEntry.
-    ServiceEntryAddress {
-        /// The address.
-        value: Loose<String>,
     }
 
     /// A ServiceCIDR, `networking.k8s.io/v1`.
